@@ -1,0 +1,94 @@
+/*
+ * product_sync.c
+ *	  Loading of the library: settings, and the registration of the launcher.
+ */
+#include "product_sync.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <sys/stat.h>
+
+#include "common/file_perm.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/fd.h"
+#include "utils/guc.h"
+
+PG_MODULE_MAGIC;
+
+PGDLLEXPORT void _PG_init(void);
+
+char	   *ps_databases;
+int			ps_max_workers;
+int			ps_max_transfers;
+int			ps_worker_idle_timeout;
+int			ps_lease_duration;
+char	   *ps_secret_directory;
+char	   *ps_spool_directory;
+int			ps_feed_max_megabytes;
+int			ps_feed_max_ratio;
+int			ps_feed_max_entries;
+int			ps_feed_max_field_kilobytes;
+
+static void
+define_settings(void)
+{
+	DefineCustomStringVariable("product_sync.databases",
+							   "Databases in which product_sync works.",
+							   "Names separated by commas; empty starts no workers.",
+							   &ps_databases, "", PGC_SIGHUP, GUC_LIST_INPUT, NULL, NULL, NULL);
+	DefineCustomIntVariable("product_sync.feed_max_entries",
+							"Most members that a feed's zip file may have.",
+							NULL, &ps_feed_max_entries, 100, 1, 100000, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("product_sync.feed_max_field_kilobytes",
+							"Longest field of a feed, in kB; a record with a longer one is rejected.",
+							NULL, &ps_feed_max_field_kilobytes, 1024, 1, 1024 * 100, PGC_SUSET, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("product_sync.feed_max_megabytes",
+							"Largest feed, unpacked, in MB.",
+							NULL, &ps_feed_max_megabytes, 16 * 1024, 1, INT_MAX, PGC_SUSET, GUC_UNIT_MB, NULL, NULL, NULL);
+	DefineCustomIntVariable("product_sync.feed_max_ratio",
+							"Most unpacked bytes for one packed byte of a feed.",
+							NULL, &ps_feed_max_ratio, 200, 2, 100000, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("product_sync.lease_duration",
+							"How long a worker may hold a job without a sign of life.",
+							NULL, &ps_lease_duration, 600, 10, 86400, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("product_sync.max_transfers",
+							"Most requests that one worker has under way at a time.",
+							NULL, &ps_max_transfers, 200, 1, 1000, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("product_sync.max_workers",
+							"Most workers for a database.",
+							"They come out of max_worker_processes.",
+							&ps_max_workers, 2, 0, 64, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("product_sync.secret_directory",
+							   "Folder of the secrets that connections name as file:NAME.",
+							   "Relative to the data directory; files must be readable by the server's user alone.",
+							   &ps_secret_directory, "product_sync/secrets", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("product_sync.spool_directory",
+							   "Folder for downloaded feeds and match indexes.",
+							   "Relative to the data directory.",
+							   &ps_spool_directory, "product_sync", PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomIntVariable("product_sync.worker_idle_timeout",
+							"How long a worker without work stays.",
+							NULL, &ps_worker_idle_timeout, 10, 1, 3600, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	MarkGUCPrefixReserved("product_sync");
+}
+
+char *
+ps_spool_path(const char *name)
+{
+	char	   *path;
+
+	if (MakePGDirectory(ps_spool_directory) < 0 && errno != EEXIST)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not create spool directory \"%s\": %m", ps_spool_directory),
+				 errhint("Point product_sync.spool_directory at a folder that the server may write.")));
+	path = psprintf("%s/%s", ps_spool_directory, name);
+	return path;
+}
+
+void
+_PG_init(void)
+{
+	define_settings();
+}

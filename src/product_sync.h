@@ -1,0 +1,26 @@
+/*
+ * product_sync.h
+ *	  What every part of the extension may use: settings and the spool folder.
+ */
+#ifndef PRODUCT_SYNC_H
+#define PRODUCT_SYNC_H
+
+#include "postgres.h"
+
+/* Settings; product_sync.c says what each is for. */
+extern char *ps_databases;
+extern int	ps_max_workers;
+extern int	ps_max_transfers;
+extern int	ps_worker_idle_timeout;
+extern int	ps_lease_duration;
+extern char *ps_secret_directory;
+extern char *ps_spool_directory;
+extern int	ps_feed_max_megabytes;
+extern int	ps_feed_max_ratio;
+extern int	ps_feed_max_entries;
+extern int	ps_feed_max_field_kilobytes;
+
+/* Where a spool file of this name is; makes the folder (mode 0700) when it is missing.  Result is palloc'd. */
+extern char *ps_spool_path(const char *name);
+
+#endif

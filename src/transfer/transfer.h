@@ -1,0 +1,96 @@
+/*
+ * transfer.h
+ *	  HTTP and FTP requests, many at a time, on one curl multi handle.
+ *
+ * Plain C over libcurl: no PostgreSQL header, no palloc, no ereport, so nothing can jump across a curl frame.  Memory is malloc's
+ * and belongs to the engine.  The engine offers one descriptor (an epoll that holds curl's sockets and a timer): wait until it is
+ * readable, call transfer_engine_step(), then collect what has finished.  Nothing here blocks.
+ */
+#ifndef PRODUCT_SYNC_TRANSFER_H
+#define PRODUCT_SYNC_TRANSFER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum TransferOp
+{
+	TRANSFER_HTTP,
+	TRANSFER_FTP_STAT,			/* size and time of a file */
+	TRANSFER_FTP_GET			/* a file, into a local file */
+} TransferOp;
+
+typedef enum TransferClass
+{
+	TRANSFER_OK,
+	TRANSFER_NETWORK,			/* may succeed when tried again */
+	TRANSFER_API_LIMIT,			/* 429, or 503 with Retry-After: costs no attempt */
+	TRANSFER_PERMANENT			/* will fail again: bad address, refused login, 4xx */
+} TransferClass;
+
+/* What to do.  Strings are copied by transfer_engine_add(). */
+typedef struct TransferRequest
+{
+	TransferOp	op;
+	const char *method;			/* GET where NULL */
+	const char *url;			/* http, https, ftp; nothing else is allowed */
+	const char *const *headers; /* "Name: value", NULL at the end; may be NULL */
+	const char *body;			/* may be NULL */
+	size_t		body_len;
+	const char *username;		/* may be NULL */
+	const char *password;		/* may be NULL; wiped when the transfer ends */
+	bool		tls_explicit;	/* FTP: AUTH TLS, for control and data both, or fail */
+	const char *ca_file;		/* may be NULL: the system's */
+	long		connect_timeout_ms;
+	long		timeout_ms;		/* whole transfer; 0 is no limit */
+	long		low_speed_seconds;	/* fails when below 1 byte/s for so long; 0 is off */
+	int64_t		max_bytes;		/* fails when more arrives; 0 is no limit */
+	int			file_fd;		/* FTP_GET: an open descriptor, written at its position, not closed here */
+	int64_t		resume_from;	/* FTP_GET: bytes that are there already */
+	int64_t		start_delay_ms; /* not sent before so long from now */
+	uint64_t	tag;			/* the caller's own: a job id */
+} TransferRequest;
+
+/* What came of it.  Owned by the engine until transfer_result_free(). */
+typedef struct TransferResult
+{
+	uint64_t	tag;
+	TransferClass class;
+	int			curl_code;
+	long		status;			/* HTTP status or last FTP reply, 0 where there was none */
+	char		message[512];	/* what failed, where; never a password */
+	char	   *body;			/* HTTP: response body, may hold NUL bytes; NULL where empty */
+	size_t		body_len;
+	char		content_type[128];
+	double		retry_after;	/* seconds, -1 where the server did not say */
+	int64_t		size;			/* FTP_STAT: size, -1 unknown */
+	int64_t		modified_at;	/* FTP_STAT: Unix seconds, -1 unknown */
+	int64_t		bytes;			/* received in this transfer */
+	int64_t		elapsed_ms;
+	struct TransferResult *next;
+} TransferResult;
+
+typedef struct TransferEngine TransferEngine;
+
+/* NULL when the system refuses memory or descriptors; errno says which. */
+extern TransferEngine *transfer_engine_create(int max_connections, int max_per_host);
+extern void transfer_engine_free(TransferEngine *engine);
+
+/* The descriptor to wait for. */
+extern int	transfer_engine_fd(const TransferEngine *engine);
+
+/* 0, or -1 with a message in errbuf: the request is wrong and was not taken. */
+extern int	transfer_engine_add(TransferEngine *engine, const TransferRequest *request, char *errbuf, size_t errlen);
+
+/* Does what can be done without waiting.  Returns the number of transfers still under way, delayed ones included; -1 when the engine is broken. */
+extern int	transfer_engine_step(TransferEngine *engine);
+
+/* The next finished transfer, or NULL. */
+extern TransferResult *transfer_engine_next(TransferEngine *engine);
+extern void transfer_result_free(TransferResult *result);
+
+/* Drops a transfer; it gives no result.  False where there is none with that tag. */
+extern bool transfer_engine_cancel(TransferEngine *engine, uint64_t tag);
+extern int	transfer_engine_active(const TransferEngine *engine);
+
+#endif
