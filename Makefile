@@ -1,5 +1,6 @@
 # product_sync: PGXS build.  `make help` lists what else there is.
 EXTENSION    = product_sync
+override with_llvm = no
 EXTVERSION   = 1.0
 MODULE_big   = product_sync
 

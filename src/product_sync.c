@@ -66,7 +66,7 @@ define_settings(void)
 	DefineCustomStringVariable("product_sync.spool_directory",
 							   "Folder for downloaded feeds and match indexes.",
 							   "Relative to the data directory.",
-							   &ps_spool_directory, "product_sync", PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+							   &ps_spool_directory, "product_sync", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 	DefineCustomIntVariable("product_sync.worker_idle_timeout",
 							"How long a worker without work stays.",
 							NULL, &ps_worker_idle_timeout, 10, 1, 3600, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
