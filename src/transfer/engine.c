@@ -1,130 +1,25 @@
 /*
  * engine.c
- *	  The loop: curl's sockets and its clock in one epoll descriptor, and a transfer's way over the wire.
+ *	  A transfer's way over the wire: started, watched, ended, delivered.
  *
- * curl's multi interface tells us through two callbacks which sockets it wants watched and when it wants to be called.  They only note
- * that (in the kernel's epoll set, in curl_due_ms); curl is never called from inside curl, and nothing in a callback can jump out of it.
- * One timerfd in the same epoll set covers all the engine waits for: curl's clock, delayed starts, and the watchdog over silent servers.
+ * mux.c tells when there is something to do, schedule.c which transfer goes next, request.c takes requests in, http.c and ftp.c know
+ * the two protocols, outcome.c says what an error means.
  *
  * Traps that this file avoids, each from what others met:
- * - A resolver thread must not receive the caller's signals: all are blocked around calls that may start one (signals_block).
- * - OpenSSL writes without MSG_NOSIGNAL, and CURLOPT_NOSIGNAL stops curl from ignoring SIGPIPE: one that is raised meanwhile is consumed.
  * - Dropping a handle waits for its resolver thread unless CURLOPT_QUICK_EXIT is set.
- * - While curl talks on an FTP control connection between transfer states no timer of its own runs: the watchdog sees to it.
+ * - curl's own limit on slowness does not run while it talks on an FTP control connection: the watchdog here covers all of a transfer.
  * - curl waits inside a call for the server's word after an FTP file: progress_callback ends that wait, ftp_hang_up avoids the one at QUIT.
  */
 #define _GNU_SOURCE
 #include "transfer/internal.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <sys/timerfd.h>
-#include <time.h>
-#include <unistd.h>
 
-#define MAX_EVENTS		64
 #define MAX_ROUNDS		32		/* of epoll_wait in one step, so that a fast server cannot keep the caller out */
 #define MAX_CONNECT_MS	300000
 #define USER_AGENT		"product_sync/1.0"
-
-typedef struct SignalState
-{
-	sigset_t	before;
-	bool		pipe_pending;
-} SignalState;
-
-/* Milliseconds of a clock that only runs forward. */
-int64_t
-transfer_now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-/* Holds back all signals that another thread could take in our place. */
-static void
-signals_block(SignalState *state)
-{
-	sigset_t	all;
-	sigset_t	pending;
-
-	sigfillset(&all);
-	/* Faults of our own: blocking them would kill without a trace. */
-	sigdelset(&all, SIGSEGV);
-	sigdelset(&all, SIGBUS);
-	sigdelset(&all, SIGFPE);
-	sigdelset(&all, SIGILL);
-	sigdelset(&all, SIGABRT);
-	sigdelset(&all, SIGTRAP);
-	pthread_sigmask(SIG_BLOCK, &all, &state->before);
-	state->pipe_pending = sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
-}
-
-/* Lets signals through again, except a SIGPIPE that curl's TLS library caused. */
-static void
-signals_restore(const SignalState *state)
-{
-	sigset_t	pipe_only;
-	struct timespec at_once = {0, 0};
-
-	if (!state->pipe_pending)
-	{
-		sigemptyset(&pipe_only);
-		sigaddset(&pipe_only, SIGPIPE);
-		while (sigtimedwait(&pipe_only, NULL, &at_once) == -1 && errno == EINTR)
-			;
-	}
-	pthread_sigmask(SIG_SETMASK, &state->before, NULL);
-}
-
-/* curl wants a socket watched, otherwise, or no longer.  -1 stops the multi handle. */
-static int
-socket_callback(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
-{
-	TransferEngine *engine = arg;
-	struct epoll_event event = {.data.fd = fd};
-	int			rc;
-
-	(void) easy;
-	(void) unused;
-	if (what == CURL_POLL_REMOVE)
-	{
-		/* A descriptor that curl has closed left the set by itself. */
-		epoll_ctl(engine->mux_fd, EPOLL_CTL_DEL, fd, NULL);
-		return 0;
-	}
-	if (what & CURL_POLL_IN)
-		event.events |= EPOLLIN;
-	if (what & CURL_POLL_OUT)
-		event.events |= EPOLLOUT;
-	rc = epoll_ctl(engine->mux_fd, EPOLL_CTL_MOD, fd, &event);
-	if (rc < 0 && errno == ENOENT)
-		rc = epoll_ctl(engine->mux_fd, EPOLL_CTL_ADD, fd, &event);
-	if (rc < 0)
-	{
-		engine->broken = true;
-		return -1;
-	}
-	return 0;
-}
-
-/* curl wants to be called after so many milliseconds, or not at all. */
-static int
-timer_callback(CURLM *multi, long timeout_ms, void *arg)
-{
-	TransferEngine *engine = arg;
-
-	(void) multi;
-	engine->curl_due_ms = timeout_ms < 0 ? -1 : transfer_now_ms() + timeout_ms;
-	return 0;
-}
 
 /*
  * Called by curl as bytes move, and every second while it waits inside a call.  In that second case all other transfers wait too: the
@@ -226,6 +121,8 @@ runner_stop(TransferEngine *engine, Transfer *transfer)
 		curl_easy_cleanup(transfer->easy);
 		transfer->easy = NULL;
 	}
+	if (transfer->tls_ftp)
+		engine->tls_ftp_running--;
 	if (transfer->prev)
 		transfer->prev->next = transfer->next;
 	else
@@ -264,6 +161,8 @@ runner_start(TransferEngine *engine, Transfer *transfer)
 
 	transfer->engine = engine;
 	transfer->started_ms = transfer->active_ms = transfer_now_ms();
+	transfer->known_fd = CURL_SOCKET_BAD;
+	transfer->nudge_ms = transfer->started_ms;
 	runner_link(engine, transfer);
 	transfer->easy = curl_easy_init();
 	if (transfer->easy)
@@ -274,6 +173,8 @@ runner_start(TransferEngine *engine, Transfer *transfer)
 		if (code == CURLE_OK && curl_multi_add_handle(engine->multi, transfer->easy) != CURLM_OK)
 			code = CURLE_OUT_OF_MEMORY;
 	}
+	if (transfer->tls_ftp)
+		engine->tls_ftp_running++;
 	if (code != CURLE_OK)
 		runner_end(engine, transfer, code);
 }
@@ -325,91 +226,21 @@ watchdog(TransferEngine *engine, int64_t now_ms, bool strike)
 	return due_ms;
 }
 
-/* The earlier of two times, of which -1 is never. */
-static int64_t
-earlier(int64_t a, int64_t b)
-{
-	if (a < 0)
-		return b;
-	return b < 0 || a < b ? a : b;
-}
-
-/* Sets the timer for whatever comes first. */
-static void
-arm_timer(TransferEngine *engine)
-{
-	int64_t		due_ms = earlier(engine->curl_due_ms, schedule_next_due(engine));
-	struct itimerspec when = {{0, 0}, {0, 0}};
-
-	due_ms = earlier(due_ms, watchdog(engine, 0, false));
-	if (due_ms == engine->armed_ms)
-		return;
-	if (due_ms >= 0)
-	{
-		/* All zero would switch it off. */
-		when.it_value.tv_sec = due_ms / 1000;
-		when.it_value.tv_nsec = (due_ms % 1000) * 1000000 + 1;
-	}
-	if (timerfd_settime(engine->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) < 0)
-		engine->broken = true;
-	engine->armed_ms = due_ms;
-}
-
-/* Lets curl act on a socket or on the clock. */
-static void
-call_curl(TransferEngine *engine, curl_socket_t fd, int what)
-{
-	int			running;
-
-	engine->call_ms = transfer_now_ms();
-	if (curl_multi_socket_action(engine->multi, fd, what, &running) != CURLM_OK)
-		engine->broken = true;
-}
-
-/* Acts on what epoll reports, if anything.  Returns whether it did. */
-static bool
-poll_sockets(TransferEngine *engine)
-{
-	struct epoll_event events[MAX_EVENTS];
-	int			count = epoll_wait(engine->mux_fd, events, MAX_EVENTS, 0);
-
-	for (int i = 0; i < count && !engine->broken; i++)
-	{
-		int			what = 0;
-
-		if (events[i].data.fd == engine->timer_fd)
-		{
-			uint64_t	expirations;
-
-			if (read(engine->timer_fd, &expirations, sizeof(expirations)) > 0)
-				engine->armed_ms = -1;
-			continue;
-		}
-		if (events[i].events & EPOLLIN)
-			what |= CURL_CSELECT_IN;
-		if (events[i].events & EPOLLOUT)
-			what |= CURL_CSELECT_OUT;
-		if (events[i].events & (EPOLLERR | EPOLLHUP))
-			what |= CURL_CSELECT_ERR;
-		call_curl(engine, events[i].data.fd, what);
-	}
-	return count > 0;
-}
-
 /* One round: sockets, clock, starts, ends.  Returns whether another one may find something to do. */
 static bool
 step_round(TransferEngine *engine)
 {
-	bool		busy = poll_sockets(engine);
+	bool		busy = mux_poll(engine);
 	int64_t		now_ms = transfer_now_ms();
 	Transfer   *transfer;
 
 	if (engine->curl_due_ms >= 0 && engine->curl_due_ms <= now_ms)
 	{
 		engine->curl_due_ms = -1;
-		call_curl(engine, CURL_SOCKET_TIMEOUT, 0);
+		mux_call_curl(engine, CURL_SOCKET_TIMEOUT, 0);
 		busy = true;
 	}
+	mux_nudge(engine, now_ms, true);
 	busy |= collect_finished(engine);
 	watchdog(engine, now_ms, true);
 	schedule_release(engine, now_ms);
@@ -428,12 +259,12 @@ transfer_engine_step(TransferEngine *engine)
 	SignalState signals;
 	int			rounds = 0;
 
-	signals_block(&signals);
+	mux_block_signals(&signals);
 	while (!engine->broken && step_round(engine) && ++rounds < MAX_ROUNDS)
 		;
 	/* Out of rounds with work left: sockets are level-triggered, and curl's due time is in the past, so the descriptor stays readable. */
-	arm_timer(engine);
-	signals_restore(&signals);
+	mux_arm(engine, watchdog(engine, 0, false));
+	mux_restore_signals(&signals);
 	return engine->broken ? -1 : engine->active;
 }
 
@@ -443,7 +274,6 @@ transfer_engine_add(TransferEngine *engine, const TransferRequest *request, char
 {
 	char	   *host_key;
 	Transfer   *transfer = transfer_make(request, &host_key, errbuf, errlen);
-	struct itimerspec at_once = {{0, 0}, {0, 1}};
 	bool		ok;
 
 	if (transfer == NULL)
@@ -456,12 +286,7 @@ transfer_engine_add(TransferEngine *engine, const TransferRequest *request, char
 		snprintf(errbuf, errlen, "out of memory");
 		return -1;
 	}
-	/* The caller may wait before it steps: it must be woken. */
-	if (engine->armed_ms != 0)
-	{
-		timerfd_settime(engine->timer_fd, 0, &at_once, NULL);
-		engine->armed_ms = 0;
-	}
+	mux_wake(engine);
 	return 0;
 }
 
@@ -503,11 +328,11 @@ transfer_engine_cancel(TransferEngine *engine, uint64_t tag)
 	}
 	if (transfer)
 	{
-		signals_block(&signals);
+		mux_block_signals(&signals);
 		engine->call_ms = transfer_now_ms();
 		runner_stop(engine, transfer);
-		arm_timer(engine);
-		signals_restore(&signals);
+		mux_arm(engine, watchdog(engine, 0, false));
+		mux_restore_signals(&signals);
 	}
 	else
 	{
@@ -533,34 +358,6 @@ transfer_engine_fd(const TransferEngine *engine)
 	return engine->mux_fd;
 }
 
-/* Makes the descriptors and curl's multi handle.  False, with errno, when the system refuses. */
-static bool
-engine_open(TransferEngine *engine)
-{
-	struct epoll_event event = {.events = EPOLLIN};
-
-	engine->mux_fd = epoll_create1(EPOLL_CLOEXEC);
-	engine->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (engine->mux_fd < 0 || engine->timer_fd < 0)
-		return false;
-	event.data.fd = engine->timer_fd;
-	if (epoll_ctl(engine->mux_fd, EPOLL_CTL_ADD, engine->timer_fd, &event) < 0)
-		return false;
-	engine->multi = curl_multi_init();
-	if (engine->multi == NULL ||
-		curl_multi_setopt(engine->multi, CURLMOPT_SOCKETFUNCTION, socket_callback) != CURLM_OK ||
-		curl_multi_setopt(engine->multi, CURLMOPT_SOCKETDATA, engine) != CURLM_OK ||
-		curl_multi_setopt(engine->multi, CURLMOPT_TIMERFUNCTION, timer_callback) != CURLM_OK ||
-		curl_multi_setopt(engine->multi, CURLMOPT_TIMERDATA, engine) != CURLM_OK ||
-		curl_multi_setopt(engine->multi, CURLMOPT_MAXCONNECTS, (long) engine->max_connections) != CURLM_OK ||
-		curl_multi_setopt(engine->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long) engine->max_connections) != CURLM_OK)
-	{
-		errno = ENOMEM;
-		return false;
-	}
-	return true;
-}
-
 /* A new engine, or NULL with errno.  The first one of a process initialises libcurl, and with it OpenSSL. */
 TransferEngine *
 transfer_engine_create(int max_connections, int max_per_host)
@@ -582,7 +379,7 @@ transfer_engine_create(int max_connections, int max_per_host)
 	engine->curl_due_ms = engine->armed_ms = -1;
 	engine->max_connections = max_connections > 0 ? max_connections : 1;
 	engine->max_per_host = max_per_host > 0 ? max_per_host : 1;
-	if (engine_open(engine))
+	if (mux_open(engine))
 		return engine;
 	saved_errno = errno;
 	transfer_engine_free(engine);
@@ -599,7 +396,7 @@ transfer_engine_free(TransferEngine *engine)
 
 	if (engine == NULL)
 		return;
-	signals_block(&signals);
+	mux_block_signals(&signals);
 	engine->call_ms = transfer_now_ms();
 	while (engine->runners)
 	{
@@ -609,14 +406,9 @@ transfer_engine_free(TransferEngine *engine)
 		transfer_destroy(transfer);
 	}
 	schedule_clear(engine);
-	if (engine->multi)
-		curl_multi_cleanup(engine->multi);
+	mux_close(engine);
 	while ((result = transfer_engine_next(engine)) != NULL)
 		transfer_result_free(result);
-	if (engine->timer_fd >= 0)
-		close(engine->timer_fd);
-	if (engine->mux_fd >= 0)
-		close(engine->mux_fd);
 	free(engine);
-	signals_restore(&signals);
+	mux_restore_signals(&signals);
 }

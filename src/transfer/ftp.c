@@ -93,7 +93,8 @@ ftp_prepare(Transfer *transfer)
 	SET(CURLOPT_FTP_USE_EPSV, 1L);
 	/* The data connection goes where the control connection went: a server cannot point us at a third one. */
 	SET(CURLOPT_FTP_SKIP_PASV_IP, 1L);
-	if (transfer->tls_explicit || strncasecmp(transfer->url, "ftps", 4) == 0)
+	transfer->tls_ftp = transfer->tls_explicit || strncasecmp(transfer->url, "ftps", 4) == 0;
+	if (transfer->tls_ftp)
 	{
 		SET(CURLOPT_USE_SSL, (long) CURLUSESSL_ALL);
 		SET(CURLOPT_FTPSSLAUTH, (long) CURLFTPAUTH_TLS);
@@ -127,7 +128,7 @@ ftp_hang_up(Transfer *transfer)
 
 	if (curl_easy_getinfo(transfer->easy, CURLINFO_ACTIVESOCKET, &fd) != CURLE_OK || fd == CURL_SOCKET_BAD)
 		return;
-	if (!transfer->tls_explicit && strncasecmp(transfer->url, "ftps", 4) != 0)
+	if (!transfer->tls_ftp)
 		(void) !send(fd, "QUIT\r\n", 6, MSG_DONTWAIT | MSG_NOSIGNAL);
 	shutdown(fd, SHUT_RDWR);
 }

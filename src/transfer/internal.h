@@ -9,6 +9,7 @@
 #define PRODUCT_SYNC_TRANSFER_INTERNAL_H
 
 #include <curl/curl.h>
+#include <signal.h>
 
 #include "transfer/transfer.h"
 
@@ -64,6 +65,9 @@ typedef struct Transfer
 	char		reply[160];		/* FTP: the server's last line, printable characters only */
 	int64_t		started_ms;
 	int64_t		active_ms;		/* when a byte last moved */
+	bool		tls_ftp;		/* needs mux_nudge() */
+	curl_socket_t known_fd;		/* tls_ftp: a socket that curl would recognise */
+	int64_t		nudge_ms;		/* tls_ftp: when it is next called on it */
 	curl_off_t	uploaded;
 	size_t		header_bytes;
 	size_t		body_room;
@@ -83,6 +87,7 @@ struct TransferEngine
 	int			max_per_host;
 	int			active;			/* delayed, queued and running */
 	int			running;
+	int			tls_ftp_running;
 	bool		broken;
 	int64_t		curl_due_ms;	/* when curl wants to be called; -1 never */
 	int64_t		armed_ms;		/* what timer_fd is set to; -1 off */
@@ -99,6 +104,23 @@ struct TransferEngine
 	TransferResult *done_first;
 	TransferResult *done_last;
 };
+
+/* mux.c */
+typedef struct SignalState
+{
+	sigset_t	before;
+	bool		pipe_pending;
+} SignalState;
+
+extern void mux_block_signals(SignalState *state);
+extern void mux_restore_signals(const SignalState *state);
+extern bool mux_open(TransferEngine *engine);
+extern void mux_close(TransferEngine *engine);
+extern void mux_wake(TransferEngine *engine);
+extern bool mux_poll(TransferEngine *engine);
+extern void mux_call_curl(TransferEngine *engine, curl_socket_t fd, int what);
+extern int64_t mux_nudge(TransferEngine *engine, int64_t now_ms, bool act);
+extern void mux_arm(TransferEngine *engine, int64_t silence_ms);
 
 /* request.c */
 extern Transfer *transfer_make(const TransferRequest *request, char **host_key, char *errbuf, size_t errlen);
