@@ -2,12 +2,10 @@
  * network.c
  *	  The bridge between SQL's requests (jsonb) and the transfer engine, which knows no PostgreSQL.
  *
- * A request is checked key by key: one that nobody knows is an error, so that a misspelt limit cannot go unnoticed.  Reading a request
- * may fail in many places (a secret that is not there, a time that is none), so it runs in a subtransaction, and what went wrong becomes
- * the result of that one request: others of the batch go on.
+ * A request is checked key by key: one that nobody knows is an error, so that a misspelt limit cannot go unnoticed.
  *
- * The engine writes a download into a descriptor of ours.  It is opened without following links, locked against a second writer (a
- * worker that was given up for dead may still be at it), and kept in "files" until the transfer has ended, however it ends.
+ * The engine writes a download into a descriptor of ours.  It is opened without following links, and locked against a second writer: a
+ * worker that was given up for dead may still be at it.  The lock goes with the descriptor, which the caller closes.
  */
 #include "postgres.h"
 
@@ -21,28 +19,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "storage/fd.h"
 #include "utils/builtins.h"
+#include "utils/datetime.h"
 #include "utils/json.h"
-#include "utils/memutils.h"
 #include "utils/numeric.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #define MAX_DELAY_MS INT64CONST(86400000)
-
-/* A spool file that a transfer writes. */
-typedef struct OpenFile
-{
-	uint64		tag;
-	int			fd;
-	struct OpenFile *next;
-} OpenFile;
 
 /* What a request says beside what TransferRequest holds. */
 typedef struct RequestDraft
@@ -56,35 +44,7 @@ typedef struct RequestDraft
 	char	   *start_at;
 } RequestDraft;
 
-static OpenFile *files = NULL;
-
 PG_FUNCTION_INFO_V1(sync_transfer_outcomes);
-
-/* Closes the file of a transfer, if it has one. */
-static void
-file_release(uint64 tag)
-{
-	for (OpenFile **link = &files; *link; link = &(*link)->next)
-	{
-		OpenFile   *file = *link;
-
-		if (file->tag == tag)
-		{
-			*link = file->next;
-			close(file->fd);
-			ReleaseExternalFD();
-			pfree(file);
-			return;
-		}
-	}
-}
-
-void
-network_forget_all(void)
-{
-	while (files)
-		file_release(files->tag);
-}
 
 /* Checks an opened spool file and puts it at the place to write from. */
 static void
@@ -108,38 +68,32 @@ file_position(int fd, const char *path, int64 resume_from)
 		ereport(ERROR, (errcode_for_file_access(), errmsg("could not truncate \"%s\": %m", path)));
 }
 
-/* Opens a spool file for a download under this tag.  Returns the descriptor; raises an error where that cannot be. */
+/* Opens a spool file for a download.  Returns the descriptor; raises an error where that cannot be. */
 static int
-file_open(uint64 tag, const char *name, int64 resume_from)
+file_open(const char *name, int64 resume_from)
 {
 	char	   *path;
-	OpenFile   *file;
+	int			fd;
 
 	if (name[0] == '.' || name[0] == '\0' || strlen(name) > 64 ||
 		strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-") != strlen(name))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_NAME), errmsg("\"%s\" is not the name of a spool file", name)));
 	path = ps_spool_path(name);
-	file = MemoryContextAlloc(TopMemoryContext, sizeof(OpenFile));
-	file->tag = tag;
-	if (!AcquireExternalFD())
-	{
-		pfree(file);
+	/* O_NONBLOCK: a FIFO in the folder must not hang the server before it is refused. */
+	fd = BasicOpenFilePerm(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | PG_BINARY, 0600);
+	if (fd < 0)
 		ereport(ERROR, (errcode_for_file_access(), errmsg("could not open \"%s\": %m", path)));
-	}
-	file->fd = BasicOpenFilePerm(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | PG_BINARY, 0600);
-	if (file->fd < 0)
+	PG_TRY();
 	{
-		int			saved_errno = errno;
-
-		ReleaseExternalFD();
-		pfree(file);
-		errno = saved_errno;
-		ereport(ERROR, (errcode_for_file_access(), errmsg("could not open \"%s\": %m", path)));
+		file_position(fd, path, resume_from);
 	}
-	file->next = files;
-	files = file;
-	file_position(file->fd, path, resume_from);
-	return file->fd;
+	PG_CATCH();
+	{
+		close(fd);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return fd;
 }
 
 /* The text of a jsonb string.  NUL cannot occur in one. */
@@ -301,28 +255,30 @@ draft_decide(RequestDraft *draft)
 		transfer->ca_file = secret_path(draft->ca_name);
 }
 
-/* Reads a request and gives it to the engine.  Raises an error where it is wrong. */
-static void
-request_submit(TransferEngine *engine, uint64 tag, Jsonb *request)
+void
+network_request_fill(Jsonb *request, uint64 tag, TransferRequest *out)
 {
 	RequestDraft draft = {0};
-	char	   *secret = NULL;
-	char		error[512];
-	int			rc;
 
 	draft.transfer.tag = tag;
 	draft.transfer.file_fd = -1;
 	draft_read(&draft, request);
 	draft_decide(&draft);
-	if (draft.file)
-		draft.transfer.file_fd = file_open(tag, draft.file, draft.transfer.resume_from);
 	if (draft.secret_ref)
-		draft.transfer.password = secret = secret_resolve(draft.secret_ref);
-	rc = transfer_engine_add(engine, &draft.transfer, error, sizeof(error));
-	if (secret)
-		explicit_bzero(secret, strlen(secret));
-	if (rc < 0)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the request cannot be sent: %s", error)));
+		draft.transfer.password = secret_resolve(draft.secret_ref);
+	/* Last, since from here on there is something to close. */
+	if (draft.file)
+		draft.transfer.file_fd = file_open(draft.file, draft.transfer.resume_from);
+	*out = draft.transfer;
+}
+
+void
+network_request_wipe(TransferRequest *request)
+{
+	/* Ours, whatever the const says. */
+	if (request->password)
+		explicit_bzero((char *) request->password, strlen(request->password));
+	request->password = NULL;
 }
 
 /* Adds a key with a value to an object under construction. */
@@ -381,82 +337,12 @@ put_time(JsonbParseState **state, const char *key, int64 seconds)
 	put_text(state, key, JsonEncodeDateTime(text, at, TIMESTAMPTZOID, NULL));
 }
 
-/* The result of a request that was never sent. */
-static Jsonb *
-refusal(TransferClass class, const char *message)
+Jsonb *
+network_result_to_jsonb(const TransferResult *result)
 {
 	JsonbParseState *state = NULL;
 	JsonbValue	ok = {.type = jbvBool};
 
-	ok.val.boolean = false;
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	put(&state, "ok", ok);
-	put_text(&state, "class", transfer_class_name(class));
-	put_number(&state, "status", 0);
-	put_number(&state, "curl_code", 0);
-	put_text(&state, "message", message);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-}
-
-Jsonb *
-network_start(TransferEngine *engine, uint64 tag, Jsonb *request)
-{
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	Jsonb	   *volatile refused = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		request_submit(engine, tag, request);
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-		StringInfoData text;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		transfer_engine_cancel(engine, tag);
-		file_release(tag);
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
-			ReThrowError(error);
-		initStringInfo(&text);
-		appendStringInfoString(&text, error->message);
-		if (error->hint)
-			appendStringInfo(&text, " (%s)", error->hint);
-		/* Another writer will be gone in a moment, and a part that vanished is asked for anew; all else stays wrong. */
-		refused = refusal(error->sqlerrcode == ERRCODE_OBJECT_IN_USE || error->sqlerrcode == ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE ?
-						  TRANSFER_NETWORK : TRANSFER_PERMANENT, text.data);
-		FreeErrorData(error);
-	}
-	PG_END_TRY();
-	return refused;
-}
-
-Jsonb *
-network_finish(TransferResult *result, bytea **body)
-{
-	JsonbParseState *state = NULL;
-	JsonbValue	ok = {.type = jbvBool};
-	Jsonb	   *json;
-
-	file_release(result->tag);
-	*body = NULL;
-	if (result->body)
-	{
-		*body = palloc(VARHDRSZ + result->body_len);
-		SET_VARSIZE(*body, VARHDRSZ + result->body_len);
-		memcpy(VARDATA(*body), result->body, result->body_len);
-	}
 	ok.val.boolean = result->class == TRANSFER_OK;
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	put(&state, "ok", ok);
@@ -473,18 +359,7 @@ network_finish(TransferResult *result, bytea **body)
 		put_time(&state, "modified_at", result->modified_at);
 	put_number(&state, "bytes", result->bytes);
 	put_number(&state, "elapsed_ms", result->elapsed_ms);
-	json = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-	transfer_result_free(result);
-	return json;
-}
-
-bool
-network_cancel(TransferEngine *engine, uint64 tag)
-{
-	bool		found = transfer_engine_cancel(engine, tag);
-
-	file_release(tag);
-	return found;
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
 /* The engine's table of what errors mean, for documentation and for people who look a code up. */

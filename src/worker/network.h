@@ -11,18 +11,15 @@
 #include "utils/jsonb.h"
 
 /*
- * Hands a request to the engine under this tag.  NULL when it was taken; otherwise the result, for sync.response_*(), that says why not.
- * Needs a transaction, for the secret.
+ * Reads a request, resolves its secret and opens its spool file (out->file_fd, -1 where there is none: the caller's to close).  All is
+ * palloc'd in the present context.  Needs a transaction, for the secret.  Raises an error where the request is wrong.
  */
-extern Jsonb *network_start(TransferEngine *engine, uint64 tag, Jsonb *request);
+extern void network_request_fill(Jsonb *request, uint64 tag, TransferRequest *out);
 
-/* Converts a result and frees it; *body is NULL where there was none.  Both are palloc'd in the present context. */
-extern Jsonb *network_finish(TransferResult *result, bytea **body);
+/* Wipes the secret of a request, once the engine has its copy. */
+extern void network_request_wipe(TransferRequest *request);
 
-/* Drops a transfer and lets go of its file.  False where there is none with that tag. */
-extern bool network_cancel(TransferEngine *engine, uint64 tag);
-
-/* Lets go of all files, when the engine has been freed. */
-extern void network_forget_all(void);
+/* A result without its body, for sync.response_*(). */
+extern Jsonb *network_result_to_jsonb(const TransferResult *result);
 
 #endif
