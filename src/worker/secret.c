@@ -22,6 +22,7 @@
 #include "executor/spi.h"
 #include "storage/fd.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 #define MAX_SECRET	(64 * 1024)
 #define ENV_PREFIX	"PRODUCT_SYNC_"
