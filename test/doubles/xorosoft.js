@@ -18,7 +18,7 @@ const products = require('../lib/products.js');
 
 const options = {
 	port: 0,
-	items: '', count: 0, seed: 1, known: 1,
+	items: '', count: 0, seed: 1, known: 1, variants: 0,
 	key: 'key', secret: 'secret',     // of Basic auth
 	base: '/api/xerp',
 	page_size: 100,
@@ -146,16 +146,16 @@ function makeItem(v, n) {
 // An entry of `items` is { n, number, created, modified } with either the item itself or `i`, the number of the generated product
 // that it is made from when it is asked for: a million items then fit in memory.
 function itemOf(entry) {
-	return entry.item || generatedItem(entry.i, entry.n);
+	return entry.item || generatedItem(entry.i, entry.v, entry.n);
 }
 
 // The ERP's people write numbers in their own way: without hyphens, or in small letters.
 const erpNumber = (sku, i) => (i % 10 === 3 ? sku.replace(/-/g, '') : i % 10 === 7 ? sku.toLowerCase() : sku);
 
-function generatedItem(i, n) {
+function generatedItem(i, v, n) {
 	const p = products.product(options.seed, i);
 	return makeItem({
-		ItemNumber: erpNumber(p.sku, i), Title: p.title, ItemUpc: i % 4 ? p.gtin : '', BrandName: i % 6 ? p.brand : null, VendorPartNumber: p.mpn,
+		ItemNumber: erpNumber(products.variantSku(p.sku, v), i), BasePartNumber: erpNumber(p.sku, i), Title: p.title, ItemUpc: i % 4 ? p.gtin : '', BrandName: i % 6 ? p.brand : null, VendorPartNumber: p.mpn,
 		CategoryName: p.type, StandardUnitPrice: p.cents / 100, StandardUnitCost: Math.round(p.cents * 0.6) / 100,
 		ActiveFlag: i % 50 !== 9, IsSellableFlag: i % 75 !== 9,
 	}, n);
@@ -165,10 +165,15 @@ function generate() {
 	for (let i = 1; i <= options.count; i++) {
 		if (!products.isKnown(options.seed, i, options.known))
 			continue;
-		const n = items.length;
-		const entry = { n, i, number: erpNumber(products.sku(i), i).toUpperCase(), created: FIRST_CHANGE, modified: FIRST_CHANGE + n * 60000 };
-		items.push(entry);
-		byNumber.set(entry.number, entry);
+		for (let v = 0; v < (products.hasVariants(options.seed, i, options.variants) ? 3 : 1); v++) {
+			const n = items.length;
+			const number = erpNumber(products.variantSku(products.sku(i), v), i).toUpperCase();
+			const entry = { n, i, v, number, created: FIRST_CHANGE, modified: FIRST_CHANGE + n * 60000 };
+			items.push(entry);
+			byNumber.set(number, entry);
+			if (v > 0)
+				byBase.set(items[n - v].number, items.slice(n - v));
+		}
 	}
 }
 

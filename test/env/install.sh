@@ -10,7 +10,7 @@ cache=${PRODUCT_SYNC_CACHE:-/var/cache/product_sync}
 packages=(build-essential pkg-config git
 	postgresql-15 postgresql-server-dev-15 postgresql-15-cron
 	libcurl4-openssl-dev libzip-dev libjansson-dev libssl-dev
-	libipc-run-perl zip openssl debootstrap util-linux procps
+	libipc-run-perl zip openssl curl debootstrap util-linux procps
 	# what proftpd links to
 	libhiredis0.14 libmemcached11 libmemcachedutil2 libpcre2-posix3 libsodium23 libcap2 libidn2-0)
 ftpd_packages=(proftpd-core proftpd-mod-crypto)

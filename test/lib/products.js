@@ -73,7 +73,11 @@ function product(seed, i, generation = 0, change = 0) {
 	};
 }
 
+// A share of the products has three variants; the first has the product's own SKU.
+const hasVariants = (seed, i, variants) => variants > 0 && share(seed, i, 12) < variants;
+const variantSku = (sku, v) => (v === 0 ? sku : `${sku}-${v + 1}`);
+
 // Whether an ERP that knows `known` (0 to 1) of the products knows this one.
 const isKnown = (seed, i, known) => share(seed, i, 11) < known;
 
-module.exports = { product, sku, isKnown, mix, share, withCheckDigit };
+module.exports = { product, sku, isKnown, hasVariants, variantSku, mix, share, withCheckDigit };
