@@ -547,7 +547,7 @@ keep_details(XorosoftRow *row, const XorosoftColumn *column, const json_t *objec
 {
 	static const XorosoftColumn part = {XOROSOFT_CODE, 200, false, {NULL}};
 	size_t		before = row->used;
-	json_t	   *details = json_object();
+	json_t	   *details = json_loadb("{}", 2, 0, NULL);	/* not json_object(): PostgreSQL has a function of that name */
 	size_t		size;
 	bool		too_long = false;
 

@@ -388,7 +388,6 @@ DECLARE
 	crawl sync.xorosoft_crawl;
 	missing bigint;
 	known bigint;
-	share numeric;
 BEGIN
 	UPDATE sync.xorosoft_crawl c SET complete = true, finished_at = clock_timestamp(), error = NULL,
 		watermark = CASE c.what WHEN 'items' THEN greatest(c.newest - (clock_timestamp() - c.started_at), CASE c.mode WHEN 'delta' THEN
@@ -408,8 +407,7 @@ BEGIN
 	EXECUTE format($sql$SELECT count(*) FILTER (WHERE x.crawl_id IS DISTINCT FROM $2 AND x.seen_at < $3), count(*)
 					   FROM sync.%I x WHERE x.connection = $1 AND x.gone_since IS NULL$sql$, 'xorosoft_' || trim(TRAILING 's' FROM crawl.what))
 		INTO missing, known USING crawl.connection, crawl.id, crawl.started_at;
-	share := sync.setting_value(crawl.connection, 'mirror_shrink_limit');
-	IF missing > known * share THEN
+	IF missing > known * sync.setting_value(crawl.connection, 'mirror_shrink_limit')::numeric THEN
 		PERFORM sync.notify(crawl.run_id, 'warning', 'xorosoft_shrunk',
 			format('Xorosoft no longer lists %s of %s rows of %s; none was marked as gone. A key that lost a permission looks like this.',
 				   missing, known, crawl.what),
@@ -471,8 +469,6 @@ $$;
 CREATE FUNCTION sync.response_xorosoft_page(job_ids bigint[], results jsonb[], bodies bytea[])
 RETURNS TABLE (job_id bigint, outcome text, retry_in interval, error jsonb, counts jsonb)
 LANGUAGE plpgsql SET search_path = '' AS $$
-DECLARE
-	i integer;
 BEGIN
 	FOR i IN 1 .. cardinality(job_ids) LOOP
 		RETURN QUERY SELECT job_ids[i], p.* FROM sync.xorosoft_page_response(job_ids[i], results[i], bodies[i]) p;

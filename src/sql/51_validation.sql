@@ -63,10 +63,10 @@ LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	file bigint;
 	erp text;
-	metafields text[];
+	number_fields text[];
 BEGIN
 	SELECT r.feed_file_id, r.context ->> 'xorosoft' INTO file, erp FROM sync.run r WHERE r.id = validation_misses.run_id;
-	metafields := regexp_split_to_array(sync.setting_value(erp, 'number_metafields'), '\s*,\s*');
+	number_fields := regexp_split_to_array(sync.setting_value(erp, 'number_metafields'), '\s*,\s*');
 	RETURN QUERY
 	WITH part AS MATERIALIZED (
 		SELECT i.id, i.product_no, i.sku, i.product -> 'metafields' AS metafields, i.variant ->> 'barcode' AS barcode
@@ -89,7 +89,7 @@ BEGIN
 				SELECT 0::bigint AS no, sync.item_key(n.sku) AS key
 				UNION ALL
 				SELECT f.no, sync.item_key(v.value)
-				FROM unnest(metafields) WITH ORDINALITY AS f (name, no),
+				FROM unnest(number_fields) WITH ORDINALITY AS f (name, no),
 					LATERAL jsonb_array_elements_text(CASE jsonb_typeof(n.metafields -> f.name)
 						WHEN 'array' THEN n.metafields -> f.name ELSE jsonb_build_array(n.metafields ->> f.name) END) AS v (value)
 			)
