@@ -7,9 +7,6 @@
  * than the size that the server named is an error of the network, and whether the file changed meanwhile is for the caller to check,
  * with another look.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "transfer/internal.h"
 
 #include <ctype.h>

@@ -5,9 +5,6 @@
  * The checks assume nothing of the caller: an address with a password in it, a header with a line break or a user name that would end an
  * FTP command is refused.  The address is read by curl's own parser, the one that will use it.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "transfer/internal.h"
 
 #include <errno.h>
@@ -20,7 +17,8 @@
 #define MAX_METHOD 32
 
 /* Writes why the request is refused.  Returns false, for the caller to return. */
-static bool __attribute__((format(gnu_printf, 3, 4)))
+__attribute__((format(printf, 3, 4)))
+static bool
 refuse(char *errbuf, size_t errlen, const char *format,...)
 {
 	va_list		args;

@@ -86,6 +86,7 @@ begin_step(Runner *runner)
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 		SPI_connect();
+		PushActiveSnapshot(GetTransactionSnapshot());
 	}
 	GetUserIdAndSecContext(&runner->caller, &runner->caller_context);
 	SetUserIdAndSecContext(runner->role, runner->caller_context | SECURITY_LOCAL_USERID_CHANGE);
@@ -99,6 +100,7 @@ end_step(Runner *runner)
 		SPI_commit();
 	else
 	{
+		PopActiveSnapshot();
 		SPI_finish();
 		CommitTransactionCommand();
 		pgstat_report_stat(false);
