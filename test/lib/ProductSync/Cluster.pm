@@ -93,7 +93,7 @@ sub start_xorosoft { return $_[0]->value('SELECT sync_run_xorosoft()') }
 
 sub run_state { my ($self, $run) = @_; return $self->value("SELECT state FROM sync.run WHERE id = $run") }
 
-# Waits until a run is in one of the states, or, without states, until it is no longer active; returns its state.  Dies with what the
+# Waits until a run is in one of the states, or, without states, until it rests (finished, failed for good, or waiting for people); returns its state.  Dies with what the
 # run knows when that takes more than $seconds.
 sub wait_run
 {
@@ -103,7 +103,7 @@ sub wait_run
 
 	while (time < $end)
 	{
-		($state, $active) = split /\|/, $self->value("SELECT state, active FROM sync.run WHERE id = $run");
+		($state, $active) = split /\|/, $self->value("SELECT state, active OR EXISTS (SELECT FROM sync.job j WHERE j.run_id = r.id) FROM sync.run r WHERE id = $run");
 		return $state if $states ? grep { $_ eq $state } @$states : $active eq 'f';
 		sleep 0.05;
 	}
