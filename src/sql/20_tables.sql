@@ -24,6 +24,12 @@ BEGIN
 
 	-- Settings and connections -------------------------------------------------------------------------------------------------
 
+	CREATE TABLE sync.installed_step (
+		step integer PRIMARY KEY,
+		installed_at timestamptz NOT NULL DEFAULT now()
+	);
+	COMMENT ON TABLE sync.installed_step IS 'The steps of sync_install() that this database has been through.';
+
 	CREATE TABLE sync.setting (
 		name text PRIMARY KEY,
 		value text NOT NULL,
@@ -169,7 +175,6 @@ BEGIN
 		attempt integer NOT NULL,
 		started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 		ended_at timestamptz,
-		jobs_open integer NOT NULL DEFAULT 0,
 		done bigint NOT NULL DEFAULT 0,
 		total bigint,
 		unit text NOT NULL DEFAULT '',
@@ -424,9 +429,11 @@ BEGIN
 		max_attempts integer NOT NULL DEFAULT 5 CHECK (max_attempts > 0),
 		backoff_base interval NOT NULL DEFAULT '1 second',
 		backoff_cap interval NOT NULL DEFAULT '5 minutes',
+		run_state sync.run_state,
 		description text NOT NULL
 	);
 	COMMENT ON TABLE sync.job_kind IS 'The kinds of work: how many are taken at once, and how a failed one is tried again.';
+	COMMENT ON COLUMN sync.job_kind.run_state IS 'The state into which a run moves, if it is not there, when such a job of its is worked on.';
 	COMMENT ON COLUMN sync.job_kind.class IS '1 high, 2 normal, 3 batch: a lower class is always taken first.';
 
 	CREATE TABLE sync.job (
@@ -445,12 +452,12 @@ BEGIN
 		last_error jsonb,
 		created_at timestamptz NOT NULL DEFAULT now()
 	) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000);
-	CREATE INDEX job_claim_idx ON sync.job (class, run_at, id) WHERE lease_owner IS NULL;
+	CREATE INDEX job_claim_idx ON sync.job (kind, class, run_at, id) WHERE lease_owner IS NULL;
 	CREATE INDEX job_lease_idx ON sync.job (lease_owner) WHERE lease_owner IS NOT NULL;
-	CREATE INDEX job_run_id_idx ON sync.job (run_id);
+	CREATE INDEX job_run_id_idx ON sync.job (run_id, phase_id);
 	CREATE UNIQUE INDEX job_key_idx ON sync.job (kind, key) WHERE key IS NOT NULL;
 	COMMENT ON TABLE sync.job IS 'Work to be done. A finished job moves to sync.job_history, one that cannot be done to sync.dead_letter.';
-	COMMENT ON COLUMN sync.job.key IS 'At most one open job of a kind has this key: asking twice is doing it once.';
+	COMMENT ON COLUMN sync.job.key IS 'At most one waiting job of a kind has this key: asking twice is doing it once. Cleared when the job is taken, so that a wish that comes later is not lost.';
 	COMMENT ON COLUMN sync.job.lease_owner IS 'The session that works on it. It holds an advisory lock of this number for as long as it lives.';
 
 	CREATE TABLE sync.job_history (
