@@ -16,7 +16,7 @@
 /* An existing item's tokens and which tokens of either side the other one covers. */
 typedef struct Pair
 {
-	const Query *query;
+	const MatchQuery *query;
 	const IndexItem *item;
 	int			n;
 	const IndexTerm *terms[MAX_FORWARD];
@@ -64,7 +64,7 @@ item_forward(const MatchIndex *index, uint32_t item, int *n)
 
 /* A cheap first measure of likeness: the query's covered weight against the length of both. */
 float
-features_overlap(const MatchIndex *index, const Query *query, uint32_t item)
+features_overlap(const MatchIndex *index, const MatchQuery *query, uint32_t item)
 {
 	int			n;
 	const uint32_t *forward = item_forward(index, item, &n);
@@ -93,7 +93,7 @@ features_overlap(const MatchIndex *index, const Query *query, uint32_t item)
 
 /* Reads the existing item's tokens and marks what is covered on both sides. */
 static void
-align(const MatchIndex *index, const Query *query, uint32_t item, Pair *pair)
+align(const MatchIndex *index, const MatchQuery *query, uint32_t item, Pair *pair)
 {
 	int			n;
 	const uint32_t *forward = item_forward(index, item, &n);
@@ -148,7 +148,7 @@ smaller(float a, float b)
 static void
 compare_titles(const Pair *pair, float *f)
 {
-	const Query *query = pair->query;
+	const MatchQuery *query = pair->query;
 	float		query_covered = 0;
 	float		query_covered2 = 0;
 	float		weight = 0;
@@ -199,7 +199,7 @@ compare_titles(const Pair *pair, float *f)
 static void
 compare_codes(const Pair *pair, float *f)
 {
-	const Query *query = pair->query;
+	const MatchQuery *query = pair->query;
 	float		query_other = 0;
 	float		other = 0;
 	float		variant = 0;
@@ -238,7 +238,7 @@ compare_codes(const Pair *pair, float *f)
 static void
 compare_numbers(const Pair *pair, float *f)
 {
-	const Query *query = pair->query;
+	const MatchQuery *query = pair->query;
 	uint32_t	units = 0;
 	uint32_t	units_equal = 0;
 	uint32_t	units_other = 0;
@@ -283,7 +283,7 @@ compare_numbers(const Pair *pair, float *f)
 
 /* Whether the query has a token of this hash (its lower half, made odd as brands' are). */
 static bool
-query_has(const Query *query, uint32_t hash)
+query_has(const MatchQuery *query, uint32_t hash)
 {
 	int			i;
 
@@ -387,7 +387,7 @@ compare_offers(const Pair *pair, float *f)
 
 /* Fills in all features of a pair but F_RIVAL, which needs the other candidates. */
 void
-features_compare(const MatchIndex *index, const Query *query, uint32_t item, float features[N_FEATURES])
+features_compare(const MatchIndex *index, const MatchQuery *query, uint32_t item, float features[N_FEATURES])
 {
 	Pair		pair;
 

@@ -25,7 +25,7 @@ struct MatchScratch
 	uint32_t   *touched;
 	uint32_t	n_touched;
 	uint32_t	n_candidates;
-	Query		query;
+	MatchQuery		query;
 	uint32_t	candidates[MAX_CANDIDATES];
 	float		overlap[MAX_CANDIDATES];
 	bool		by_key[MAX_CANDIDATES];
@@ -61,7 +61,7 @@ scratch_free(MatchScratch *scratch)
 
 /* Looks the item's tokens up. */
 static void
-query_prepare(const MatchIndex *index, const MatchItem *item, Query *query)
+query_prepare(const MatchIndex *index, const MatchItem *item, MatchQuery *query)
 {
 	int			i;
 
@@ -146,7 +146,7 @@ add_exact(const MatchIndex *index, MatchScratch *scratch, const MatchItem *item)
 
 /* Sorts the tokens that the index has by the number of their items.  Returns how many there are. */
 static int
-order_tokens(const Query *query, uint8_t order[NORM_TOKENS])
+order_tokens(const MatchQuery *query, uint8_t order[NORM_TOKENS])
 {
 	int			n = 0;
 	int			i;
@@ -167,7 +167,7 @@ order_tokens(const Query *query, uint8_t order[NORM_TOKENS])
 static void
 walk_postings(const MatchIndex *index, MatchScratch *scratch)
 {
-	const Query *query = &scratch->query;
+	const MatchQuery *query = &scratch->query;
 	uint8_t		order[NORM_TOKENS];
 	int			n = order_tokens(query, order);
 	uint32_t	walked = 0;

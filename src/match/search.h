@@ -30,7 +30,7 @@ typedef struct QueryToken
 #define QUERY_SLOTS 256
 
 /* The item that is looked for, in the terms of the index. */
-typedef struct Query
+typedef struct MatchQuery
 {
 	const MatchItem *item;
 	int			n;
@@ -40,20 +40,20 @@ typedef struct Query
 	QueryToken	tokens[NORM_TOKENS];
 	uint32_t	slot_terms[QUERY_SLOTS];
 	uint8_t		slot_tokens[QUERY_SLOTS];	/* token + 1 */
-} Query;
+} MatchQuery;
 
 extern MatchScratch *scratch_create(const MatchIndex *index);
 extern void scratch_free(MatchScratch *scratch);
 extern int	match_search(const MatchIndex *index, MatchScratch *scratch, const MatchItem *item, MatchFound *found, int want);
 
 /* features.c */
-extern void features_compare(const MatchIndex *index, const Query *query, uint32_t item, float features[N_FEATURES]);
-extern float features_overlap(const MatchIndex *index, const Query *query, uint32_t item);
+extern void features_compare(const MatchIndex *index, const MatchQuery *query, uint32_t item, float features[N_FEATURES]);
+extern float features_overlap(const MatchIndex *index, const MatchQuery *query, uint32_t item);
 extern float index_idf(const MatchIndex *index, uint32_t df);
 
 /* The token of the query that has this term, or -1. */
 static inline int
-query_find(const Query *query, uint32_t term)
+query_find(const MatchQuery *query, uint32_t term)
 {
 	uint32_t	slot = term * UINT32_C(2654435761) >> 24;
 
