@@ -10,7 +10,6 @@
  * - curl's own limit on slowness does not run while it talks on an FTP control connection: the watchdog here covers all of a transfer.
  * - curl waits inside a call for the server's word after an FTP file: progress_callback ends that wait, ftp_hang_up avoids the one at QUIT.
  */
-#define _GNU_SOURCE
 #include "transfer/internal.h"
 
 #include <errno.h>

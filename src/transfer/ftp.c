@@ -7,7 +7,6 @@
  * than the size that the server named is an error of the network, and whether the file changed meanwhile is for the caller to check,
  * with another look.
  */
-#define _GNU_SOURCE
 #include "transfer/internal.h"
 
 #include <ctype.h>

@@ -5,7 +5,6 @@
  * The cap counts decoded bytes, so that a small answer cannot unfold into a large one.  curl limits the length of one header line but,
  * before 8.4, not their number: header_callback does.
  */
-#define _GNU_SOURCE
 #include "transfer/internal.h"
 
 #include <stdlib.h>

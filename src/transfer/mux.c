@@ -11,7 +11,6 @@
  * - OpenSSL writes without MSG_NOSIGNAL, and CURLOPT_NOSIGNAL stops curl from ignoring SIGPIPE: one that is raised meanwhile is consumed.
  * - While curl 7.88 waits for the TLS of an FTP data connection it forgets to have the control connection watched: mux_nudge().
  */
-#define _GNU_SOURCE
 #include "transfer/internal.h"
 
 #include <errno.h>

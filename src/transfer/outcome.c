@@ -5,7 +5,6 @@
  * The first row that fits counts.  The words are for people: what happened, and what to do about it.  Messages name the address without
  * user, password and query, and what a server wrote only in printable characters; a password that it echoes is blotted out.
  */
-#define _GNU_SOURCE
 #include "transfer/internal.h"
 
 #include <stdio.h>

@@ -5,7 +5,6 @@
  * The checks assume nothing of the caller: an address with a password in it, a header with a line break or a user name that would end an
  * FTP command is refused.  The address is read by curl's own parser, the one that will use it.
  */
-#define _GNU_SOURCE
 #include "transfer/internal.h"
 
 #include <errno.h>
@@ -18,6 +17,7 @@
 #define MAX_METHOD 32
 
 /* Writes why the request is refused.  Returns false, for the caller to return. */
+__attribute__((format(printf, 3, 4)))
 static bool
 refuse(char *errbuf, size_t errlen, const char *format,...)
 {
