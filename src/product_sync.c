@@ -9,10 +9,16 @@
 #include <sys/stat.h>
 
 #include "common/file_perm.h"
+#include "commands/dbcommands.h"
+#include "compat.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "postmaster/bgworker.h"
 #include "storage/fd.h"
+#include "tcop/utility.h"
 #include "utils/guc.h"
+#include "worker/worker.h"
 
 PG_MODULE_MAGIC;
 
@@ -87,8 +93,53 @@ ps_spool_path(const char *name)
 	return path;
 }
 
+static ProcessUtility_hook_type prev_process_utility = NULL;
+
+/*
+ * DROP DATABASE waits for other sessions to leave; ours leave when told to.  The launcher finds the database gone and starts nothing
+ * there, or, when the command failed, starts a coordinator again.
+ */
+static void
+process_utility(PlannedStmt *statement, const char *query, bool read_only_tree, ProcessUtilityContext context, ParamListInfo params,
+				QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
+{
+	if (IsA(statement->utilityStmt, DropdbStmt))
+	{
+		Oid			database = get_database_oid(((DropdbStmt *) statement->utilityStmt)->dbname, true);
+
+		if (OidIsValid(database) && database != MyDatabaseId && ps_owns_database(database))
+			shared_terminate_database(database);
+	}
+	if (prev_process_utility)
+		prev_process_utility(statement, query, read_only_tree, context, params, environment, dest, completion);
+	else
+		standard_ProcessUtility(statement, query, read_only_tree, context, params, environment, dest, completion);
+}
+
+static void
+register_launcher(void)
+{
+	BackgroundWorker launcher;
+
+	memset(&launcher, 0, sizeof(launcher));
+	snprintf(launcher.bgw_name, BGW_MAXLEN, "product_sync launcher");
+	snprintf(launcher.bgw_type, BGW_MAXLEN, "product_sync launcher");
+	launcher.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	launcher.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	launcher.bgw_restart_time = 5;
+	snprintf(launcher.bgw_library_name, BGW_MAXLEN, "product_sync");
+	snprintf(launcher.bgw_function_name, BGW_MAXLEN, "ps_launcher_main");
+	RegisterBackgroundWorker(&launcher);
+}
+
 void
 _PG_init(void)
 {
 	define_settings();
+	if (IsBinaryUpgrade || !process_shared_preload_libraries_in_progress)
+		return;
+	shared_request();
+	register_launcher();
+	prev_process_utility = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
 }

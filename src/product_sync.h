@@ -23,4 +23,7 @@ extern int	ps_feed_max_field_kilobytes;
 /* Where a spool file of this name is; makes the folder (mode 0700) when it is missing.  Result is palloc'd. */
 extern char *ps_spool_path(const char *name);
 
+/* Says how far the present job is, for sync.progress; does nothing outside a worker. */
+extern void ps_progress_set(uint64 done);
+
 #endif

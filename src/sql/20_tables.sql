@@ -24,6 +24,12 @@ BEGIN
 
 	-- Settings and connections -------------------------------------------------------------------------------------------------
 
+	CREATE TABLE sync.installed_step (
+		step integer PRIMARY KEY,
+		installed_at timestamptz NOT NULL DEFAULT now()
+	);
+	COMMENT ON TABLE sync.installed_step IS 'The steps of sync_install() that this database has been through.';
+
 	CREATE TABLE sync.setting (
 		name text PRIMARY KEY,
 		value text NOT NULL,
@@ -169,7 +175,6 @@ BEGIN
 		attempt integer NOT NULL,
 		started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 		ended_at timestamptz,
-		jobs_open integer NOT NULL DEFAULT 0,
 		done bigint NOT NULL DEFAULT 0,
 		total bigint,
 		unit text NOT NULL DEFAULT '',
@@ -281,12 +286,18 @@ BEGIN
 		details jsonb NOT NULL DEFAULT '{}',
 		crawl_id bigint,
 		seen_at timestamptz NOT NULL DEFAULT now(),
+		gone_since timestamptz,
 		UNIQUE (connection, item_number)
-	);
+	) WITH (fillfactor = 90);
 	CREATE INDEX xorosoft_item_item_key_idx ON sync.xorosoft_item (item_key);
 	CREATE INDEX xorosoft_item_base_key_idx ON sync.xorosoft_item (base_key);
+	CREATE INDEX xorosoft_item_gtin_idx ON sync.xorosoft_item (gtin) WHERE gtin IS NOT NULL;
 	COMMENT ON TABLE sync.xorosoft_item IS 'Mirror of the ERP''s items.';
 	COMMENT ON COLUMN sync.xorosoft_item.item_key IS 'item_number without hyphens, in capitals: how the feed''s numbers are compared.';
+	COMMENT ON COLUMN sync.xorosoft_item.modified_at IS 'The ERP''s own clock, which states no zone, read as UTC.';
+	COMMENT ON COLUMN sync.xorosoft_item.crawl_id IS 'The newest crawl that changed the row; every full crawl sets it.';
+	COMMENT ON COLUMN sync.xorosoft_item.seen_at IS 'When the row was last written from an answer of the ERP.';
+	COMMENT ON COLUMN sync.xorosoft_item.gone_since IS 'Missing from a complete full crawl since then: no longer in the ERP, as far as its lists say. Cleared when the item is seen again.';
 
 	CREATE TABLE sync.xorosoft_stock (
 		id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -297,26 +308,40 @@ BEGIN
 		available numeric,
 		allocated numeric,
 		on_order numeric,
+		crawl_id bigint,
 		seen_at timestamptz NOT NULL DEFAULT now(),
+		gone_since timestamptz,
 		UNIQUE (connection, item_number, store)
-	);
-	COMMENT ON TABLE sync.xorosoft_stock IS 'Mirror of the ERP''s stock, item by store.';
+	) WITH (fillfactor = 90);
+	COMMENT ON TABLE sync.xorosoft_stock IS 'Mirror of the ERP''s stock, item by store. A row of zero is known to be zero; a row with gone_since is unknown.';
 
 	CREATE TABLE sync.xorosoft_crawl (
 		id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 		connection text NOT NULL REFERENCES sync.connection ON UPDATE CASCADE ON DELETE CASCADE,
 		run_id bigint,
+		what text NOT NULL DEFAULT 'items' CHECK (what IN ('items', 'stock')),
 		mode text NOT NULL CHECK (mode IN ('full', 'delta')),
 		updated_since timestamptz,
 		next_page integer NOT NULL DEFAULT 1,
 		total_pages integer,
+		pages int4multirange NOT NULL DEFAULT '{}',
+		gaps boolean NOT NULL DEFAULT false,
 		items bigint NOT NULL DEFAULT 0,
+		rejected bigint NOT NULL DEFAULT 0,
+		first_reject text,
+		newest timestamptz,
+		watermark timestamptz,
 		started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 		finished_at timestamptz,
 		complete boolean NOT NULL DEFAULT false,
 		error text
 	);
-	COMMENT ON TABLE sync.xorosoft_crawl IS 'Each paging through the ERP''s items. Only a complete one moves the watermark.';
+	CREATE INDEX xorosoft_crawl_connection_idx ON sync.xorosoft_crawl (connection, what, id);
+	COMMENT ON TABLE sync.xorosoft_crawl IS 'Each paging through the ERP''s items or stock. Only a complete one is taken for the truth.';
+	COMMENT ON COLUMN sync.xorosoft_crawl.pages IS 'The pages that have been read; complete when they are 1 to total_pages without a hole.';
+	COMMENT ON COLUMN sync.xorosoft_crawl.gaps IS 'A page before the last stayed empty however often it was asked for: nothing is concluded from absence.';
+	COMMENT ON COLUMN sync.xorosoft_crawl.newest IS 'Latest time of change that was seen, by the ERP''s clock.';
+	COMMENT ON COLUMN sync.xorosoft_crawl.watermark IS 'By the ERP''s clock: every change up to then is in the mirror. newest less the time that the crawl took, so it holds whatever the ERP''s zone.';
 
 	CREATE TABLE sync.validation (
 		id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -328,6 +353,8 @@ BEGIN
 		looked_up boolean NOT NULL DEFAULT false,
 		UNIQUE (run_id, feed_item_id)
 	);
+	CREATE INDEX validation_lookup_idx ON sync.validation (run_id, sku) WHERE status = 'pending' OR looked_up;
+	CREATE INDEX validation_looked_up_idx ON sync.validation (sku) WHERE looked_up;
 	COMMENT ON TABLE sync.validation IS 'Feed rows that the ERP does not know or no longer sells; rows that are fine are not listed. pending: a single lookup is under way.';
 
 	-- Matching and staging -----------------------------------------------------------------------------------------------------
@@ -424,9 +451,11 @@ BEGIN
 		max_attempts integer NOT NULL DEFAULT 5 CHECK (max_attempts > 0),
 		backoff_base interval NOT NULL DEFAULT '1 second',
 		backoff_cap interval NOT NULL DEFAULT '5 minutes',
+		run_state sync.run_state,
 		description text NOT NULL
 	);
 	COMMENT ON TABLE sync.job_kind IS 'The kinds of work: how many are taken at once, and how a failed one is tried again.';
+	COMMENT ON COLUMN sync.job_kind.run_state IS 'The state into which a run moves, if it is not there, when such a job of its is worked on.';
 	COMMENT ON COLUMN sync.job_kind.class IS '1 high, 2 normal, 3 batch: a lower class is always taken first.';
 
 	CREATE TABLE sync.job (
@@ -445,12 +474,12 @@ BEGIN
 		last_error jsonb,
 		created_at timestamptz NOT NULL DEFAULT now()
 	) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000);
-	CREATE INDEX job_claim_idx ON sync.job (class, run_at, id) WHERE lease_owner IS NULL;
+	CREATE INDEX job_claim_idx ON sync.job (kind, class, run_at, id) WHERE lease_owner IS NULL;
 	CREATE INDEX job_lease_idx ON sync.job (lease_owner) WHERE lease_owner IS NOT NULL;
-	CREATE INDEX job_run_id_idx ON sync.job (run_id);
+	CREATE INDEX job_run_id_idx ON sync.job (run_id, phase_id);
 	CREATE UNIQUE INDEX job_key_idx ON sync.job (kind, key) WHERE key IS NOT NULL;
 	COMMENT ON TABLE sync.job IS 'Work to be done. A finished job moves to sync.job_history, one that cannot be done to sync.dead_letter.';
-	COMMENT ON COLUMN sync.job.key IS 'At most one open job of a kind has this key: asking twice is doing it once.';
+	COMMENT ON COLUMN sync.job.key IS 'At most one waiting job of a kind has this key: asking twice is doing it once. Cleared when the job is taken, so that a wish that comes later is not lost.';
 	COMMENT ON COLUMN sync.job.lease_owner IS 'The session that works on it. It holds an advisory lock of this number for as long as it lives.';
 
 	CREATE TABLE sync.job_history (

@@ -4,7 +4,10 @@
  *
  * Plain C over libcurl: no PostgreSQL header, no palloc, no ereport, so nothing can jump across a curl frame.  Memory is malloc's
  * and belongs to the engine.  The engine offers one descriptor (an epoll that holds curl's sockets and a timer): wait until it is
- * readable, call transfer_engine_step(), then collect what has finished.  Nothing here blocks.
+ * readable, call transfer_engine_step(), then collect what has finished.
+ *
+ * Nothing here waits for the network, with one exception that curl has: after the last byte of an FTP file it waits for the server's
+ * word on it.  The engine gives a server TRANSFER_PATIENCE_MS for that, then the transfer fails.
  */
 #ifndef PRODUCT_SYNC_TRANSFER_H
 #define PRODUCT_SYNC_TRANSFER_H
@@ -12,6 +15,15 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#define TRANSFER_PATIENCE_MS 2000
+
+/* What fits in memory whatever the request says. */
+#define TRANSFER_MAX_BODY		((int64_t) 256 * 1024 * 1024)
+#define TRANSFER_MAX_URL		8192
+#define TRANSFER_MAX_CREDENTIAL 4096
+#define TRANSFER_MAX_HEADERS	100
+#define TRANSFER_MAX_HEADER		16384
 
 typedef enum TransferOp
 {
@@ -33,7 +45,7 @@ typedef struct TransferRequest
 {
 	TransferOp	op;
 	const char *method;			/* GET where NULL */
-	const char *url;			/* http, https, ftp; nothing else is allowed */
+	const char *url;			/* http, https, ftp, ftps, without user or password; nothing else is allowed */
 	const char *const *headers; /* "Name: value", NULL at the end; may be NULL */
 	const char *body;			/* may be NULL */
 	size_t		body_len;
@@ -42,9 +54,9 @@ typedef struct TransferRequest
 	bool		tls_explicit;	/* FTP: AUTH TLS, for control and data both, or fail */
 	const char *ca_file;		/* may be NULL: the system's */
 	long		connect_timeout_ms;
-	long		timeout_ms;		/* whole transfer; 0 is no limit */
-	long		low_speed_seconds;	/* fails when below 1 byte/s for so long; 0 is off */
-	int64_t		max_bytes;		/* fails when more arrives; 0 is no limit */
+	long		timeout_ms;		/* whole transfer, from its start on the wire; 0 is no limit */
+	long		low_speed_seconds;	/* fails when not a byte moves for so long; 0 is off */
+	int64_t		max_bytes;		/* fails when more arrives, resume_from counted; 0 is no limit (HTTP: TRANSFER_MAX_BODY) */
 	int			file_fd;		/* FTP_GET: an open descriptor, written at its position, not closed here */
 	int64_t		resume_from;	/* FTP_GET: bytes that are there already */
 	int64_t		start_delay_ms; /* not sent before so long from now */
@@ -70,9 +82,38 @@ typedef struct TransferResult
 	struct TransferResult *next;
 } TransferResult;
 
+/* Where a code comes from: libcurl, the status line of HTTP, the last reply of an FTP server. */
+typedef enum TransferSource
+{
+	TRANSFER_FROM_CURL,
+	TRANSFER_FROM_HTTP,
+	TRANSFER_FROM_FTP
+} TransferSource;
+
+/* One row of the table that says what a code means: the engine follows it, the documentation prints it. */
+typedef struct TransferRule
+{
+	TransferSource source;
+	long		first;			/* codes first to last, both included */
+	long		last;
+	TransferClass class;
+	bool		by_reply;		/* the FTP server's reply, where a row knows it, says more */
+	const char *meaning;		/* what happened */
+	const char *advice;			/* what to do */
+} TransferRule;
+
+extern const TransferRule transfer_rules[];
+extern const int transfer_rules_count;
+
+/* network, api_limit or permanent; NULL for TRANSFER_OK. */
+extern const char *transfer_class_name(TransferClass class);
+
 typedef struct TransferEngine TransferEngine;
 
-/* NULL when the system refuses memory or descriptors; errno says which. */
+/*
+ * At most max_connections transfers are on the wire at a time, max_per_host of them to one server; further ones wait their turn, server
+ * by server.  NULL when the system refuses memory or descriptors; errno says which.
+ */
 extern TransferEngine *transfer_engine_create(int max_connections, int max_per_host);
 extern void transfer_engine_free(TransferEngine *engine);
 

@@ -1,0 +1,31 @@
+/*
+ * compat.h
+ *	  Every difference between the PostgreSQL versions that product_sync is built for (15 to 18).
+ */
+#ifndef PRODUCT_SYNC_COMPAT_H
+#define PRODUCT_SYNC_COMPAT_H
+
+#include "postgres.h"
+
+#if PG_VERSION_NUM >= 180000
+#include "storage/waiteventset.h"
+#endif
+#include "catalog/pg_database.h"
+#include "storage/latch.h"
+#include "utils/acl.h"
+
+/* 17: a wait event set belongs to a resource owner instead of a memory context. */
+#if PG_VERSION_NUM >= 170000
+#define ps_create_wait_event_set(n) CreateWaitEventSet(NULL, (n))
+#else
+#define ps_create_wait_event_set(n) CreateWaitEventSet(TopMemoryContext, (n))
+#endif
+
+/* 16: one function for the ownership of all kinds of objects. */
+#if PG_VERSION_NUM >= 160000
+#define ps_owns_database(database) object_ownercheck(DatabaseRelationId, (database), GetUserId())
+#else
+#define ps_owns_database(database) pg_database_ownercheck((database), GetUserId())
+#endif
+
+#endif
