@@ -15,11 +15,18 @@ SHLIB_LINK   = $(shell pkg-config --libs libcurl libzip jansson) -lcrypto -lpthr
 
 PG_CONFIG   ?= pg_config
 
+.DEFAULT_GOAL := all
+
 REGRESS      = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
 REGRESS_OPTS = --load-extension=product_sync
 
+include test/targets.mk
+
+# The targets of test/targets.mk run where no PostgreSQL is installed yet.
+ifneq ($(filter-out help test check-quick compile-all demo bench,$(or $(MAKECMDGOALS),all)),)
 PGXS        := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
+endif
 
 # The install script is kept in parts, in the order of their names.
 $(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS)

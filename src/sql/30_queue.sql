@@ -298,17 +298,17 @@ $$;
 CREATE FUNCTION sync.worker_fail(owner integer, ids bigint[], error jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
-	id bigint;
+	failed bigint;
 	cancelled boolean;
 BEGIN
-	FOREACH id IN ARRAY coalesce(sync.worker_fence(owner, ids), '{}') LOOP
-		SELECT r.state = 'cancelled' INTO cancelled FROM sync.job j JOIN sync.run r ON r.id = j.run_id WHERE j.id = worker_fail.id;
+	FOREACH failed IN ARRAY coalesce(sync.worker_fence(owner, ids), '{}') LOOP
+		SELECT r.state = 'cancelled' INTO cancelled FROM sync.job j JOIN sync.run r ON r.id = j.run_id WHERE j.id = failed;
 		IF cancelled THEN
-			DELETE FROM sync.job j WHERE j.id = worker_fail.id;
+			DELETE FROM sync.job j WHERE j.id = failed;
 		ELSIF sync.sqlstate_is_transient(error ->> 'sqlstate') THEN
-			PERFORM sync.job_retry(id, error);
+			PERFORM sync.job_retry(failed, error);
 		ELSE
-			PERFORM sync.job_bury(id, error, false);
+			PERFORM sync.job_bury(failed, error, false);
 		END IF;
 	END LOOP;
 END

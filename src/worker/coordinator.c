@@ -25,11 +25,14 @@
 #define BUSY_SECONDS 5
 #define IDLE_SECONDS 60
 #define SETTLE_MS 20			/* commits that come in a burst are looked at once */
+#define EARLY_DEATH_MS 500		/* a worker that ends sooner could not even begin */
 #define MAX_WORKERS 64			/* the upper limit of product_sync.max_workers */
 
 PGDLLEXPORT void ps_coordinator_main(Datum arg);
 
 static BackgroundWorkerHandle *workers[MAX_WORKERS];
+static TimestampTz started_at[MAX_WORKERS];
+static TimestampTz start_not_before = 0;
 static char last_complaint[256];
 
 /* Says once what keeps it from working, and once that it works. */
@@ -146,11 +149,16 @@ keep_workers(int wanted)
 		{
 			pfree(workers[i]);
 			workers[i] = NULL;
+			/* What keeps one from beginning keeps the next one too: no quicker than the look of a busy coordinator. */
+			if (!TimestampDifferenceExceeds(started_at[i], GetCurrentTimestamp(), EARLY_DEATH_MS))
+				start_not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BUSY_SECONDS * 1000 - 100);
 		}
 		running += workers[i] != NULL;
 	}
 	if (wanted > 0)
 		shared_wake_workers(MyDatabaseId);
+	if (GetCurrentTimestamp() < start_not_before)
+		return running;
 	for (i = 0; i < most && running < Min(wanted, most); i++)
 		if (workers[i] == NULL)
 		{
@@ -159,6 +167,7 @@ keep_workers(int wanted)
 				complain("no background worker is free; raise max_worker_processes");
 				break;
 			}
+			started_at[i] = GetCurrentTimestamp();
 			running++;
 		}
 	return running;
