@@ -52,17 +52,20 @@ static const char *const catalogue_query =
 " WHERE o.value <> 'Default Title')), CASE WHEN p.title = '' THEN left(p.description, 1024) END, v.price::text"
 " FROM sync.variant v JOIN sync.product p ON p.id = v.product_id ORDER BY v.id";
 
+/* Title and vendor are those of the product's first row.  One pass and no join of the feed with itself, as nothing is known of its size. */
 static const char *const feed_query =
-"WITH p AS (SELECT DISTINCT ON (f.product_no) f.product_no, f.product FROM sync.feed_item f"
-" WHERE f.feed_file_id = $1 AND f.product_no BETWEEN $3 AND $4 AND f.kind = 'product' ORDER BY f.product_no, f.id)"
-" SELECT f.product_no, f.id::text, f.sku, left(f.variant ->> 'barcode', 64), left(p.product ->> 'vendor', 1024),"
-" left(f.variant ->> 'mpn', 1024), concat_ws(' ', left(p.product ->> 'title', 1000),"
-" CASE WHEN jsonb_typeof(f.variant -> 'options') = 'object' THEN"
+"SELECT f.product_no, f.id::text, f.sku, left(f.variant ->> 'barcode', 64), f.vendor, left(f.variant ->> 'mpn', 1024),"
+" concat_ws(' ', f.title, CASE WHEN jsonb_typeof(f.variant -> 'options') = 'object' THEN"
 " (SELECT string_agg(left(o.value, 100), ' ') FROM jsonb_each_text(f.variant -> 'options') o WHERE o.value <> 'Default Title') END),"
-" CASE WHEN p.product ->> 'title' IS NULL THEN left(p.product ->> 'description', 1024) END, left(f.variant ->> 'price', 64)"
-" FROM sync.feed_item f JOIN p USING (product_no)"
-" LEFT JOIN sync.variant_source s ON s.connection = $2 AND s.supplier_sku = f.sku"
-" WHERE f.feed_file_id = $1 AND f.product_no BETWEEN $3 AND $4 AND f.kind <> 'image' AND f.sku IS NOT NULL AND s.id IS NULL"
+" f.description, left(f.variant ->> 'price', 64)"
+" FROM (SELECT i.id, i.product_no, i.sku, i.variant,"
+"  first_value(left(i.product ->> 'title', 1000)) OVER w AS title,"
+"  first_value(left(i.product ->> 'vendor', 1024)) OVER w AS vendor,"
+"  first_value(CASE WHEN i.product ->> 'title' IS NULL THEN left(i.product ->> 'description', 1024) END) OVER w AS description"
+"  FROM sync.feed_item i WHERE i.feed_file_id = $1 AND i.product_no BETWEEN $3 AND $4 AND i.kind <> 'image'"
+"  WINDOW w AS (PARTITION BY i.product_no ORDER BY i.kind, i.id)) f"
+" WHERE f.sku IS NOT NULL"
+" AND NOT EXISTS (SELECT FROM sync.variant_source s WHERE s.connection = $2 AND s.supplier_sku = f.sku)"
 " ORDER BY f.id";
 
 static char *

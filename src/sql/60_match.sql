@@ -69,10 +69,10 @@ DECLARE
 BEGIN
 	version := sync.catalogue_version();
 	-- Nobody who has moved the version is still to commit: what the next statement sees is all of it.
-	settled := pg_try_advisory_lock(sync.catalogue_lock());
-	IF settled THEN
-		PERFORM pg_advisory_unlock(sync.catalogue_lock());
-	END IF;
+	settled := NOT EXISTS (
+		SELECT FROM pg_locks l
+		WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.classid::bigint << 32 | l.objid::bigint = sync.catalogue_lock()
+		  AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()));
 	PERFORM sync.match_index_build(version);
 	IF NOT (settled AND current_setting('transaction_isolation') = 'read committed')
 		AND current_setting('transaction_read_only') = 'off' THEN
@@ -129,8 +129,9 @@ BEGIN
 END
 $$;
 
+-- Planned anew each time: a plan that was made when there were no links yet is a bad one once there are.
 CREATE FUNCTION sync.match_range(run_id bigint, first_product integer, last_product integer) RETURNS jsonb
-LANGUAGE plpgsql SET search_path = '' AS $$
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = force_custom_plan AS $$
 #variable_conflict use_column
 DECLARE
 	run record;
