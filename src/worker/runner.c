@@ -264,7 +264,7 @@ step_next_due(Runner *runner, void *arg pg_attribute_unused())
 	bool		isnull;
 	Datum		due;
 
-	run_sql("SELECT next_due FROM sync.coordinator_tick(1)", 0, NULL, NULL, NULL);
+	run_sql("SELECT CASE WHEN workers_wanted > 0 THEN pg_catalog.now() ELSE next_due END FROM sync.coordinator_tick(1)", 0, NULL, NULL, NULL);
 	due = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	runner->next_due = isnull ? DT_NOEND : DatumGetTimestampTz(due);
 }

@@ -123,7 +123,7 @@ sub run_etilize
 sub story
 {
 	my ($self, $run) = @_;
-	return $self->value("SELECT string_agg(concat_ws(' ', p.started_at::time(1), p.state, p.done || '/' || coalesce(p.total::text, '?'), p.jobs_open || ' open', p.message, p.error), E'\\n' ORDER BY p.id) FROM sync.run_phase p WHERE p.run_id = $run")
+	return $self->value("SELECT string_agg(concat_ws(' ', p.started_at::time(1), p.state, p.done || '/' || coalesce(p.total::text, '?'), p.message, p.error), E'\\n' ORDER BY p.id) FROM sync.run_phase p WHERE p.run_id = $run")
 		. "\n" . $self->value("SELECT 'jobs: ' || coalesce(string_agg(concat_ws(' ', kind, count, error), '; '), 'none') FROM (SELECT kind, count(*), max(last_error::text) AS error FROM sync.job WHERE run_id = $run GROUP BY kind) j")
 		. "\n" . $self->value("SELECT 'dead: ' || coalesce(string_agg(concat_ws(' ', kind, error), '; '), 'none') FROM sync.dead_letter WHERE run_id = $run");
 }
