@@ -29,7 +29,7 @@ typedef struct Pair
 
 /* Weight of a term that df of the items have. */
 float
-index_idf(const MatchIndex *index, uint32_t df)
+mindex_idf(const MatchIndex *index, uint32_t df)
 {
 	return logf(1.0f + (float) index->n_items / ((float) df + 0.5f));
 }
@@ -114,7 +114,7 @@ align(const MatchIndex *index, const MatchQuery *query, uint32_t item, Pair *pai
 			continue;
 		pair->terms[pair->n] = &index->terms[term];
 		pair->hashes[pair->n] = (uint32_t) index->terms[term].hash;
-		pair->idf[pair->n] = index_idf(index, index->terms[term].df);
+		pair->idf[pair->n] = mindex_idf(index, index->terms[term].df);
 		pair->span[pair->n] = (uint8_t) FORWARD_SPAN(forward[i]);
 		pair->covered[pair->n++] = false;
 	}

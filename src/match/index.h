@@ -131,20 +131,20 @@ typedef struct IndexBuilder IndexBuilder;
 extern void item_prepare(MatchItem *item, const MatchFields *fields, uint64_t seed);
 
 /* index_build.c */
-extern IndexBuilder *index_begin(uint64_t seed, uint64_t version);
-extern bool index_add(IndexBuilder *builder, const MatchFields *fields);
-extern bool index_finish(IndexBuilder *builder, MatchIndex *index);
-extern void index_abandon(IndexBuilder *builder);
-extern void index_free(MatchIndex *index);
+extern IndexBuilder *mindex_begin(uint64_t seed, uint64_t version);
+extern bool mindex_add(IndexBuilder *builder, const MatchFields *fields);
+extern bool mindex_finish(IndexBuilder *builder, MatchIndex *index);
+extern void mindex_abandon(IndexBuilder *builder);
+extern void mindex_free(MatchIndex *index);
 
 /* index_file.c */
-extern bool index_write(const MatchIndex *index, const char *path);
-extern IndexStatus index_open(MatchIndex *index, const char *path);
-extern const char *index_status_text(IndexStatus status);
+extern bool mindex_write(const MatchIndex *index, const char *path);
+extern IndexStatus mindex_open(MatchIndex *index, const char *path);
+extern const char *mindex_status_text(IndexStatus status);
 
 /* The hash under which a GTIN is filed. */
 static inline uint64_t
-index_gtin_hash(uint64_t gtin)
+mindex_gtin_hash(uint64_t gtin)
 {
 	uint64_t	h = gtin * UINT64_C(0x9e3779b97f4a7c15);
 
@@ -153,7 +153,7 @@ index_gtin_hash(uint64_t gtin)
 
 /* Id of an item, not NUL-terminated. */
 static inline const char *
-index_item_id(const MatchIndex *index, uint32_t item, size_t *length)
+mindex_item_id(const MatchIndex *index, uint32_t item, size_t *length)
 {
 	uint32_t	start = index->items[item].id;
 	uint32_t	end = index->items[item + 1].id;
@@ -166,7 +166,7 @@ index_item_id(const MatchIndex *index, uint32_t item, size_t *length)
 
 /* The term of this hash, or UINT32_MAX. */
 static inline uint32_t
-index_find_term(const MatchIndex *index, uint64_t hash)
+mindex_find_term(const MatchIndex *index, uint64_t hash)
 {
 	uint32_t	slot = (uint32_t) hash & index->term_mask;
 	uint32_t	probes;

@@ -7,6 +7,7 @@
 
 #include "postgres.h"
 
+#include "compat.h"
 #include "lib/stringinfo.h"
 #include "utils/jsonb.h"
 #include "utils/tuplestore.h"
@@ -33,6 +34,7 @@ typedef struct MatchOwner
 /* match_rows.c */
 extern MatchOwner *match_owner_create(MemoryContext context);
 extern void match_read_row(HeapTuple tuple, TupleDesc desc, int first, MatchFields *fields);
+extern double match_read_price(MatchText text);
 extern void match_build_index(MatchOwner *owner, const char *query, uint64 version);
 extern void match_need_scratch(MatchOwner *owner);
 extern uint64 match_seed(void);
@@ -40,6 +42,9 @@ extern uint64 match_seed(void);
 /* match_evidence.c */
 extern Jsonb *match_evidence(const MatchFound *found, bool shared);
 extern const char *match_method_name(const MatchFound *found);
+
+/* match_item.c */
+extern void match_read_json(Jsonb *item, MatchFields *fields);
 
 /* match_columns.c */
 extern char *match_columns_query(Oid relation, bool incoming, Jsonb *columns);

@@ -13,9 +13,6 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#if __has_include("varatt.h")
-#include "varatt.h"				/* apart from postgres.h since 16 */
-#endif
 
 /* Matches below this are not worth a reviewer's time. */
 #define CONFIDENCE_FLOOR 0.3f
@@ -176,7 +173,7 @@ emit_outcomes(ReturnSetInfo *result, const MatchIndex *index, const Outcomes *ou
 		const char *id;
 		size_t		length;
 
-		id = index_item_id(index, row->found.item, &length);
+		id = mindex_item_id(index, row->found.item, &length);
 		values[0] = PointerGetDatum(cstring_to_text_with_len(outcomes->ids + row->id, (int) row->id_length));
 		values[1] = PointerGetDatum(cstring_to_text_with_len(id, (int) length));
 		values[2] = Float8GetDatum((double) row->found.confidence);

@@ -140,13 +140,14 @@ key_confidence(const MatchFound *found)
 void
 score_rank(MatchFound *found, int n)
 {
+	float		best = n > 0 ? found[0].logit : 0;
 	int			i;
 	int			j;
 
 	for (i = 0; i < n; i++)
 	{
 		MatchFound *one = &found[i];
-		float		rival = i == 0 ? (n > 1 ? found[1].logit : -20) : found[0].logit;
+		float		rival = i > 0 ? best : n > 1 ? found[1].logit : -20;
 		float		key;
 
 		one->features[F_RIVAL] = logistic(rival - one->logit);

@@ -68,7 +68,7 @@ query_prepare(const MatchIndex *index, const MatchItem *item, MatchQuery *query)
 	query->item = item;
 	query->n = item->tokens.n;
 	query->weight = query->weight2 = 0;
-	query->max_idf = index_idf(index, 1);
+	query->max_idf = mindex_idf(index, 1);
 	memset(query->slot_tokens, 0, sizeof(query->slot_tokens));
 	for (i = 0; i < query->n; i++)
 	{
@@ -76,9 +76,9 @@ query_prepare(const MatchIndex *index, const MatchItem *item, MatchQuery *query)
 		QueryToken *q = &query->tokens[i];
 		uint32_t	slot;
 
-		q->term = index_find_term(index, token->hash);
+		q->term = mindex_find_term(index, token->hash);
 		q->df = q->term == UINT32_MAX ? 0 : index->terms[q->term].df;
-		q->idf = index_idf(index, q->df);
+		q->idf = mindex_idf(index, q->df);
 		q->span = token->span;
 		q->kind = token->kind;
 		q->unit = token->unit;
@@ -137,7 +137,7 @@ add_exact(const MatchIndex *index, MatchScratch *scratch, const MatchItem *item)
 	uint64_t	gtin = item->gtin != 0 ? item->gtin : item->guess.low == item->guess.high ? item->guess.low : 0;
 
 	if (gtin != 0)
-		add_by_key(index, scratch, index->gtin_keys, index->gtin_mask, index_gtin_hash(gtin));
+		add_by_key(index, scratch, index->gtin_keys, index->gtin_mask, mindex_gtin_hash(gtin));
 	if (item->mpn != 0)
 		add_by_key(index, scratch, index->mpn_keys, index->mpn_mask, item->mpn);
 	if (item->sku != 0)
