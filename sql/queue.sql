@@ -1,4 +1,5 @@
 -- The queue, worked on in this session by CALL sync_work(): the workers' own code, one commit a step.
+\set SHOW_CONTEXT never
 SELECT sync_install() LIKE 'installed%' OR sync_install() LIKE 'already%' AS installed;
 
 CREATE TABLE seen (id bigint, note text);
