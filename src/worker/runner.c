@@ -607,7 +607,8 @@ runner_step(Runner *runner)
 		renew_leases(runner);
 	worker_interrupted = false;
 
-	if (busy < ps_max_transfers)
+	/* product_sync.max_workers = 0 is how an operator pauses the background workers. */
+	if (busy < ps_max_transfers && (runner->in_session || ps_max_workers > 0))
 	{
 		begin_step(runner);
 		error = try_in_step(runner, step_claim, &batch);
