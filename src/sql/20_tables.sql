@@ -232,7 +232,7 @@ BEGIN
 		loaded_at timestamptz
 	);
 	CREATE INDEX feed_file_connection_idx ON sync.feed_file (connection, id);
-	COMMENT ON TABLE sync.feed_file IS 'Each new file that was seen on the FTP server. Its copy on disk is product_sync.spool_directory/feed-<id>.zip.';
+	COMMENT ON TABLE sync.feed_file IS 'Each new file that was seen on the FTP server. Its copy on disk is product_sync.spool_directory/<oid of the database>/feed-<id>.zip.';
 
 	CREATE TABLE sync.feed_item (
 		id bigint NOT NULL,
