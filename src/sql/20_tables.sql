@@ -234,9 +234,9 @@ BEGIN
 		loaded_at timestamptz
 	);
 	CREATE INDEX feed_file_connection_idx ON sync.feed_file (connection, id);
+	COMMENT ON TABLE sync.feed_file IS 'Each new file that was seen on the FTP server. Its copy on disk is product_sync.spool_directory/<oid of the database>/feed-<id>.zip.';
 	COMMENT ON COLUMN sync.feed_file.sha256 IS 'Of the unpacked CSV: a zip packed again from the same CSV is the same feed.';
 	COMMENT ON COLUMN sync.feed_file.member_crc IS 'With member_size: what the zip''s directory says of the CSV. Where they differ, so does the content.';
-	COMMENT ON TABLE sync.feed_file IS 'Each new file that was seen on the FTP server. Its copy on disk is product_sync.spool_directory/feed-<id>.zip.';
 
 	CREATE TABLE sync.feed_item (
 		id bigint NOT NULL,
