@@ -1,7 +1,7 @@
 -- Xorosoft: the reader, the mirror and the validation of a feed, with answers put in by hand.
-SELECT sync_install() ~ '^(installed|already)' AS installed;
 \set SHOW_CONTEXT never
 SET client_min_messages = warning;
+SELECT sync_install() ~ '^(installed|already)' AS installed;
 
 -- What kind of answer a body is.
 SELECT name, e.* FROM (VALUES
