@@ -1,7 +1,10 @@
 -- The schedule without pg_cron, and housekeeping.
-\set SHOW_CONTEXT never
 SET client_min_messages = warning;
-SELECT sync_install() ~ '^(installed|already)' AS installed;
+DROP EXTENSION IF EXISTS product_sync CASCADE;
+DROP SCHEMA IF EXISTS sync CASCADE;
+CREATE EXTENSION product_sync;
+SELECT sync_install();
+\set SHOW_CONTEXT never
 
 -- Without pg_cron the calls say what to do; what else they say depends on the server.
 DO $$

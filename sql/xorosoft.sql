@@ -1,7 +1,10 @@
 -- Xorosoft: the reader, the mirror and the validation of a feed, with answers put in by hand.
-\set SHOW_CONTEXT never
 SET client_min_messages = warning;
-SELECT sync_install() ~ '^(installed|already)' AS installed;
+DROP EXTENSION IF EXISTS product_sync CASCADE;
+DROP SCHEMA IF EXISTS sync CASCADE;
+CREATE EXTENSION product_sync;
+SELECT sync_install();
+\set SHOW_CONTEXT never
 
 -- What kind of answer a body is.
 SELECT name, e.* FROM (VALUES

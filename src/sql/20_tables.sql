@@ -222,6 +222,8 @@ BEGIN
 		bytes_received bigint NOT NULL DEFAULT 0,
 		sha256 bytea CHECK (octet_length(sha256) = 32),
 		member text,
+		member_size bigint,
+		member_crc bigint,
 		records bigint,
 		products bigint,
 		rejected bigint,
@@ -232,6 +234,8 @@ BEGIN
 		loaded_at timestamptz
 	);
 	CREATE INDEX feed_file_connection_idx ON sync.feed_file (connection, id);
+	COMMENT ON COLUMN sync.feed_file.sha256 IS 'Of the unpacked CSV: a zip packed again from the same CSV is the same feed.';
+	COMMENT ON COLUMN sync.feed_file.member_crc IS 'With member_size: what the zip''s directory says of the CSV. Where they differ, so does the content.';
 	COMMENT ON TABLE sync.feed_file IS 'Each new file that was seen on the FTP server. Its copy on disk is product_sync.spool_directory/feed-<id>.zip.';
 
 	CREATE TABLE sync.feed_item (
@@ -403,7 +407,8 @@ BEGIN
 		created_at timestamptz NOT NULL DEFAULT now(),
 		UNIQUE (run_id, product_no)
 	);
-	CREATE INDEX staging_review_idx ON sync.staging (decision, run_id) WHERE state = 'open';
+	CREATE INDEX staging_review_idx ON sync.staging (decision, run_id, id) WHERE state = 'open';
+	CREATE INDEX staging_run_id_state_idx ON sync.staging (run_id, state);
 	CREATE INDEX staging_product_id_idx ON sync.staging (product_id, id);
 	CREATE INDEX staging_sku_idx ON sync.staging (connection, sku);
 	COMMENT ON TABLE sync.staging IS 'What a run would change, one row a product. Set decision to approve or reject it.';

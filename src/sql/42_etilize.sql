@@ -125,6 +125,9 @@ DECLARE
 	file record;
 BEGIN
 	SELECT f.id, f.state, f.size INTO file FROM sync.feed_file f JOIN sync.run r ON r.feed_file_id = f.id WHERE r.id = run_id;
+	IF NOT FOUND THEN
+		RETURN false;
+	END IF;
 	RETURN coalesce(file.state = 'loaded' OR (file.state = 'downloaded' AND sync.spool_size(format('feed-%s.zip', file.id)) = file.size), false);
 END
 $$;
