@@ -100,6 +100,16 @@ BEGIN
 		item record;
 		unit text;
 	BEGIN
+		-- Here and not only in the table's CHECKs: their message would show the row, and with it a password that does not belong there.
+		IF NEW.base_url !~ '^(ftp|ftps|http|https)://[^/@[:space:]]+(/|$)' OR NEW.base_url ~ '@' THEN
+			RAISE EXCEPTION 'base_url of connection "%" is not an address such as ftp://host/folder/ or https://host/path/', NEW.name
+				USING ERRCODE = 'invalid_parameter_value',
+					  HINT = 'User name and password do not belong in it: set username and secret_ref.';
+		ELSIF NEW.secret_ref !~ '^(vault|file|env):[A-Za-z0-9_.-]+$' THEN
+			RAISE EXCEPTION 'secret_ref of connection "%" does not say where the secret is', NEW.name
+				USING ERRCODE = 'invalid_parameter_value',
+					  HINT = 'It is vault:NAME, file:NAME or env:NAME, never the secret itself.';
+		END IF;
 		FOR item IN SELECT e.key, e.value #>> '{}' AS value FROM jsonb_each(NEW.settings) e LOOP
 			SELECT s.unit INTO unit FROM sync.setting s WHERE s.name = item.key;
 			IF NOT FOUND THEN

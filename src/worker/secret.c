@@ -93,7 +93,7 @@ secret_from_file(const char *name, const char *reference)
 
 	if (fd < 0)
 		ereport(ERROR,
-				(errcode_for_file_access(),
+				(errno == ENOENT ? errcode(ERRCODE_UNDEFINED_OBJECT) : errcode_for_file_access(),
 				 errmsg("could not open secret file \"%s\": %m", path),
 				 errhint("Put the secret into that file, mode 0600, owned by the server's user.")));
 	check_file(fd, path);

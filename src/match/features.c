@@ -1,0 +1,403 @@
+/*
+ * features.c
+ *	  What an item and an existing item have in common, and where they contradict each other.
+ *
+ * Both are lists of plain tokens, each followed by the joined codes that span it and those before it.  A plain token is covered if the
+ * other item has it, or has the code that spans it.  Weights are inverse document frequencies, as shares of that of a term which one
+ * item has, so that features are between 0 and 1 whatever the size of the catalogue.
+ */
+#include "match/search.h"
+
+#include <math.h>
+#include <string.h>
+
+#define MAX_FORWARD NORM_TOKENS
+
+/* An existing item's tokens and which tokens of either side the other one covers. */
+typedef struct Pair
+{
+	const MatchQuery *query;
+	const IndexItem *item;
+	int			n;
+	const IndexTerm *terms[MAX_FORWARD];
+	uint32_t	hashes[MAX_FORWARD];
+	float		idf[MAX_FORWARD];
+	uint8_t		span[MAX_FORWARD];
+	bool		covered[MAX_FORWARD];
+	bool		query_covered[NORM_TOKENS];
+} Pair;
+
+/* Weight of a term that df of the items have. */
+float
+mindex_idf(const MatchIndex *index, uint32_t df)
+{
+	return logf(1.0f + (float) index->n_items / ((float) df + 0.5f));
+}
+
+/* Marks entry i, and the span plain tokens before it where it is a joined code. */
+static void
+cover(bool *covered, const uint8_t *spans, int i)
+{
+	int			left = spans[i] > 1 ? spans[i] : 0;
+
+	covered[i] = true;
+	while (left > 0 && --i >= 0)
+		if (spans[i] == 1)
+		{
+			covered[i] = true;
+			left--;
+		}
+}
+
+/* Range of the existing item's tokens in the forward list. */
+static const uint32_t *
+item_forward(const MatchIndex *index, uint32_t item, int *n)
+{
+	uint32_t	start = index->items[item].forward;
+	uint32_t	end = index->items[item + 1].forward;
+
+	if (start > end || end > index->n_forward)
+		start = end = 0;
+	*n = end - start > MAX_FORWARD ? MAX_FORWARD : (int) (end - start);
+	return index->forward + start;
+}
+
+/* A cheap first measure of likeness: the query's covered weight against the length of both. */
+float
+features_overlap(const MatchIndex *index, const MatchQuery *query, uint32_t item)
+{
+	int			n;
+	const uint32_t *forward = item_forward(index, item, &n);
+	uint8_t		spans[NORM_TOKENS];
+	bool		covered[NORM_TOKENS] = {false};
+	float		weight2 = 0;
+	int			missing = 0;
+	int			i;
+
+	for (i = 0; i < query->n; i++)
+		spans[i] = query->tokens[i].span;
+	for (i = 0; i < n; i++)
+	{
+		int			token = query_find(query, FORWARD_TERM(forward[i]));
+
+		if (token >= 0)
+			cover(covered, spans, token);
+		else if (FORWARD_SPAN(forward[i]) == 1)
+			missing++;
+	}
+	for (i = 0; i < query->n; i++)
+		if (covered[i] && spans[i] == 1)
+			weight2 += query->tokens[i].idf * query->tokens[i].idf;
+	return weight2 / (query->weight2 + 0.15f * (float) missing * query->max_idf * query->max_idf + 1e-6f);
+}
+
+/* Reads the existing item's tokens and marks what is covered on both sides. */
+static void
+align(const MatchIndex *index, const MatchQuery *query, uint32_t item, Pair *pair)
+{
+	int			n;
+	const uint32_t *forward = item_forward(index, item, &n);
+	uint8_t		query_spans[NORM_TOKENS];
+	int			i;
+
+	pair->query = query;
+	pair->item = &index->items[item];
+	pair->n = 0;
+	memset(pair->query_covered, 0, sizeof(pair->query_covered));
+	for (i = 0; i < query->n; i++)
+		query_spans[i] = query->tokens[i].span;
+	for (i = 0; i < n; i++)
+	{
+		uint32_t	term = FORWARD_TERM(forward[i]);
+
+		if (term >= index->n_terms)
+			continue;
+		pair->terms[pair->n] = &index->terms[term];
+		pair->hashes[pair->n] = (uint32_t) index->terms[term].hash;
+		pair->idf[pair->n] = mindex_idf(index, index->terms[term].df);
+		pair->span[pair->n] = (uint8_t) FORWARD_SPAN(forward[i]);
+		pair->covered[pair->n++] = false;
+	}
+	for (i = 0; i < pair->n; i++)
+	{
+		int			token = query_find(query, (uint32_t) (pair->terms[i] - index->terms));
+
+		if (token < 0)
+			continue;
+		cover(pair->covered, pair->span, i);
+		cover(pair->query_covered, query_spans, token);
+	}
+	for (i = 0; i < query->n; i++)
+		if (query->tokens[i].repeated)
+			pair->query_covered[i] |= pair->query_covered[query_find(query, query->tokens[i].term)];
+}
+
+static float
+larger(float a, float b)
+{
+	return a > b ? a : b;
+}
+
+static float
+smaller(float a, float b)
+{
+	return a < b ? a : b;
+}
+
+/* How much of each title is in the other. */
+static void
+compare_titles(const Pair *pair, float *f)
+{
+	const MatchQuery *query = pair->query;
+	float		query_covered = 0;
+	float		query_covered2 = 0;
+	float		weight = 0;
+	float		weight2 = 0;
+	float		covered = 0;
+	float		covered2 = 0;
+	int			i;
+
+	for (i = 0; i < query->n; i++)
+	{
+		float		idf = query->tokens[i].idf;
+
+		if (query->tokens[i].span > 1)
+			continue;
+		if (pair->query_covered[i])
+		{
+			query_covered += idf;
+			query_covered2 += idf * idf;
+		}
+		else
+			f[F_INCOMING_RARE_MISSING] = larger(f[F_INCOMING_RARE_MISSING], smaller(1, idf / query->max_idf));
+	}
+	for (i = 0; i < pair->n; i++)
+	{
+		float		idf = pair->idf[i];
+
+		if (pair->span[i] > 1)
+			continue;
+		weight += idf;
+		weight2 += idf * idf;
+		if (pair->covered[i])
+		{
+			covered += idf;
+			covered2 += idf * idf;
+		}
+		else
+			f[F_EXISTING_RARE_MISSING] = larger(f[F_EXISTING_RARE_MISSING], smaller(1, idf / query->max_idf));
+	}
+	if (weight <= 0 || query->weight <= 0)
+		return;
+	f[F_INCOMING_COVERED] = query_covered / query->weight;
+	f[F_EXISTING_COVERED] = covered / weight;
+	f[F_TITLE] = sqrtf(query_covered2 / query->weight2 * covered2 / weight2);
+	f[F_SHORT_TITLE] = 1.0f / (1.0f + smaller(query->weight, weight) / query->max_idf);
+}
+
+/* Model numbers and the like: shared, different, or different in their last letters only. */
+static void
+compare_codes(const Pair *pair, float *f)
+{
+	const MatchQuery *query = pair->query;
+	float		query_other = 0;
+	float		other = 0;
+	float		variant = 0;
+	int			i;
+	int			j;
+
+	for (i = 0; i < query->n; i++)
+	{
+		const QueryToken *q = &query->tokens[i];
+		float		idf = smaller(1, q->idf / query->max_idf);
+
+		if (q->kind != TOKEN_CODE)
+			continue;
+		if (pair->query_covered[i])
+		{
+			f[F_CODE_SHARED] = larger(f[F_CODE_SHARED], idf);
+			continue;
+		}
+		for (j = 0; j < pair->n; j++)
+			if (pair->terms[j]->kind == TOKEN_CODE && pair->terms[j]->detail.stem == q->stem && !pair->covered[j])
+				variant = larger(variant, idf);
+		if (q->span == 1)
+			query_other = larger(query_other, idf);
+	}
+	for (j = 0; j < pair->n; j++)
+		if (pair->terms[j]->kind == TOKEN_CODE && pair->span[j] == 1 && !pair->covered[j])
+			other = larger(other, smaller(1, pair->idf[j] / query->max_idf));
+	f[F_CODE_VARIANT] = f[F_CODE_SHARED] > 0 ? 0 : variant;
+	if (f[F_CODE_SHARED] > 0)
+		f[F_CODE_EXTRA] = smaller(query_other, other);
+	else if (variant == 0)
+		f[F_CODE_CONFLICT] = smaller(query_other, other);
+}
+
+/* Plain numbers, and quantities by unit: 64gb against 32gb contradict each other. */
+static void
+compare_numbers(const Pair *pair, float *f)
+{
+	const MatchQuery *query = pair->query;
+	uint32_t	units = 0;
+	uint32_t	units_equal = 0;
+	uint32_t	units_other = 0;
+	int			numbers = 0;
+	int			query_numbers = 0;
+	int			shared = 0;
+	int			i;
+	int			j;
+
+	for (i = 0; i < query->n; i++)
+	{
+		const QueryToken *q = &query->tokens[i];
+
+		if (q->kind == TOKEN_NUMBER && q->span == 1)
+		{
+			if (pair->query_covered[i])
+				shared++;
+			else
+				query_numbers++;
+		}
+		if (q->kind != TOKEN_QUANTITY || q->unit == UNIT_PACK)
+			continue;
+		for (j = 0; j < pair->n; j++)
+		{
+			if (pair->terms[j]->kind != TOKEN_QUANTITY || pair->terms[j]->unit != q->unit)
+				continue;
+			units |= 1u << q->unit;
+			if (fabsf(pair->terms[j]->detail.value - q->value) <= 0.03f * q->value)
+				units_equal |= 1u << q->unit;
+			else
+				units_other |= 1u << q->unit;
+		}
+	}
+	for (j = 0; j < pair->n; j++)
+		if (pair->terms[j]->kind == TOKEN_NUMBER && pair->span[j] == 1 && !pair->covered[j])
+			numbers++;
+	f[F_NUMBER_SHARED] = shared > 2 ? 1 : (float) shared / 2;
+	f[F_NUMBER_CONFLICT] = numbers > 0 && query_numbers > 0 ? (shared > 0 ? 0.5f : 1) : 0;
+	f[F_UNIT_SHARED] = smaller(2, (float) __builtin_popcount(units_equal)) / 2;
+	f[F_UNIT_CONFLICT] = smaller(2, (float) __builtin_popcount(units_other & ~units_equal)) / 2;
+}
+
+/* Whether the query has a token of this hash (its lower half, made odd as brands' are). */
+static bool
+query_has(const MatchQuery *query, uint32_t hash)
+{
+	int			i;
+
+	for (i = 0; i < query->n; i++)
+		if ((query->tokens[i].hash | 1) == hash)
+			return true;
+	return false;
+}
+
+static bool
+existing_has(const Pair *pair, uint32_t hash)
+{
+	int			i;
+
+	for (i = 0; i < pair->n; i++)
+		if ((pair->hashes[i] | 1) == hash)
+			return true;
+	return false;
+}
+
+/* Brands agree where they are equal or one stands in the other's title; they conflict where both are known and neither does. */
+static void
+compare_brands(const Pair *pair, float *f)
+{
+	const MatchItem *a = pair->query->item;
+	const IndexItem *b = pair->item;
+	bool		agree;
+
+	if (a->brand == 0 && b->brand == 0)
+		return;
+	agree = a->brand == b->brand || (a->brand_head != 0 && a->brand_head == b->brand_head) ||
+		(a->brand != 0 && existing_has(pair, a->brand)) || (b->brand != 0 && query_has(pair->query, b->brand)) ||
+		(a->brand_head != 0 && existing_has(pair, a->brand_head)) || (b->brand_head != 0 && query_has(pair->query, b->brand_head));
+	f[F_BRAND_AGREES] = agree ? 1 : 0;
+	f[F_BRAND_CONFLICT] = agree ? 0 : a->brand != 0 && b->brand != 0 ? 1 : 0.5f;
+}
+
+/* Part numbers of their own column. */
+static void
+compare_part_numbers(const Pair *pair, float *f)
+{
+	const MatchItem *a = pair->query->item;
+	const IndexItem *b = pair->item;
+	int			i;
+
+	if (a->mpn != 0 && b->mpn != 0)
+	{
+		if ((uint32_t) a->mpn == b->mpn)
+			f[F_MPN_EQUAL] = 1;
+		else if (a->mpn_stem == b->mpn_stem)
+			f[F_MPN_VARIANT] = 1;
+		else
+			f[F_MPN_CONFLICT] = 1;
+	}
+	if (f[F_MPN_EQUAL] > 0)
+		return;
+	for (i = 0; i < pair->n && f[F_MPN_IN_TITLE] == 0; i++)
+		if (a->mpn != 0 && pair->hashes[i] == (uint32_t) a->mpn)
+			f[F_MPN_IN_TITLE] = 1;
+	for (i = 0; i < pair->query->n && f[F_MPN_IN_TITLE] == 0; i++)
+		if (b->mpn != 0 && pair->query->tokens[i].hash == b->mpn)
+			f[F_MPN_IN_TITLE] = 1;
+	if (f[F_MPN_IN_TITLE] > 0)
+		f[F_MPN_CONFLICT] = f[F_MPN_VARIANT] = 0;
+}
+
+static void
+compare_keys(const Pair *pair, float *f)
+{
+	const MatchItem *a = pair->query->item;
+	const IndexItem *b = pair->item;
+
+	if (b->gtin != 0 && a->gtin != 0 && !b->gtin_damaged)
+		f[a->gtin == b->gtin ? F_GTIN_EQUAL : F_GTIN_CONFLICT] = 1;
+	else if (b->gtin != 0 && ((a->gtin != 0 && a->gtin == b->gtin) ||
+							  (a->guess.high != 0 && b->gtin >= a->guess.low && b->gtin <= a->guess.high)))
+		f[F_GTIN_DAMAGED] = 1;
+	f[F_SKU_EQUAL] = a->sku != 0 && (uint32_t) a->sku == b->sku ? 1 : 0;
+}
+
+/* Packs, conditions and prices. */
+static void
+compare_offers(const Pair *pair, float *f)
+{
+	const MatchItem *a = pair->query->item;
+	const IndexItem *b = pair->item;
+	uint32_t	differ = a->tokens.conditions ^ b->conditions;
+
+	if (a->tokens.pack != b->pack)
+		f[F_PACK_CONFLICT] = a->tokens.pack != 1 && b->pack != 1 ? 1 : 0.5f;
+	f[F_CONDITION_CONFLICT] = (differ & ~(uint32_t) CONDITION_BUNDLE) != 0 ? 1 : 0;
+	f[F_BUNDLE_CONFLICT] = (differ & CONDITION_BUNDLE) != 0 ? 1 : 0;
+	if (a->price > 0 && b->price > 0)
+	{
+		float		distance = fabsf(logf(a->price / b->price));
+
+		f[F_PRICE_NEAR] = larger(0, 1 - distance * 5);
+		f[F_PRICE_DISTANCE] = smaller(2, distance);
+	}
+}
+
+/* Fills in all features of a pair but F_RIVAL, which needs the other candidates. */
+void
+features_compare(const MatchIndex *index, const MatchQuery *query, uint32_t item, float features[N_FEATURES])
+{
+	Pair		pair;
+
+	memset(features, 0, N_FEATURES * sizeof(float));
+	align(index, query, item, &pair);
+	compare_titles(&pair, features);
+	compare_codes(&pair, features);
+	compare_numbers(&pair, features);
+	compare_brands(&pair, features);
+	compare_part_numbers(&pair, features);
+	compare_keys(&pair, features);
+	compare_offers(&pair, features);
+}

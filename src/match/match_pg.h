@@ -1,0 +1,52 @@
+/*
+ * match_pg.h
+ *	  Between the matcher's kernels and SQL: indexes that memory contexts own, rows that queries give, evidence as jsonb.
+ */
+#ifndef MATCH_PG_H
+#define MATCH_PG_H
+
+#include "postgres.h"
+
+#include "compat.h"
+#include "lib/stringinfo.h"
+#include "utils/jsonb.h"
+#include "utils/tuplestore.h"
+
+#include "match/search.h"
+
+#define MATCH_BATCH 1024		/* rows that are fetched and searched at a time */
+
+/*
+ * The columns of every query that the matcher reads, in this order, all of type text: id, SKU, GTIN, brand, part number, title,
+ * description, price.
+ */
+#define MATCH_COLUMNS 8
+
+/* What malloc gave, freed with a memory context. */
+typedef struct MatchOwner
+{
+	IndexBuilder *builder;
+	MatchIndex	index;
+	MatchScratch *scratch;
+	MemoryContextCallback callback;
+} MatchOwner;
+
+/* match_rows.c */
+extern MatchOwner *match_owner_create(MemoryContext context);
+extern void match_read_row(HeapTuple tuple, TupleDesc desc, int first, MatchFields *fields);
+extern double match_read_price(MatchText text);
+extern void match_build_index(MatchOwner *owner, const char *query, uint64 version);
+extern void match_need_scratch(MatchOwner *owner);
+extern uint64 match_seed(void);
+
+/* match_evidence.c */
+extern Jsonb *match_evidence(const MatchFound *found, bool shared);
+extern const char *match_method_name(const MatchFound *found);
+
+/* match_item.c */
+extern void match_read_json(Jsonb *item, MatchFields *fields);
+
+/* match_columns.c */
+extern char *match_columns_query(Oid relation, bool incoming, Jsonb *columns);
+
+#endif

@@ -1,0 +1,510 @@
+/*
+ * normalise.c
+ *	  Splits folded product text into tokens.
+ *
+ * A run of letters and digits is a token.  A number with its unit, attached or not, is one token whose hash is that of its value in the
+ * base unit, so that "64 GB", "64gb" and 14" and "14 in" meet.  Runs that a hyphen joins, and a short word before a number, also give the
+ * joined code as one further token: dsc-w150 gives dsc, w150 and, spanning both, dscw150.  So it meets the code written in one word, and
+ * the parts that it spans then count as found.
+ */
+#include "match/normalise.h"
+
+#include <string.h>
+
+#define MAX_RUNS 96
+
+/* Letters and digits without a break, and what stands before it. */
+typedef struct Run
+{
+	uint16_t	start;
+	uint16_t	length;
+	uint8_t		letters;
+	uint8_t		digits;
+	bool		point;			/* digits with a decimal point */
+	char		joint;			/* the single character between this run and the one before; ' ' for anything else */
+	bool		inches;			/* a double quote follows the number */
+} Run;
+
+typedef struct UnitName
+{
+	const char *name;
+	uint8_t		unit;
+	bool		attached_only;	/* too short to be believed after a space */
+	float		scale;
+} UnitName;
+
+/* In order of names. */
+static const UnitName unit_names[] = {
+	{"a", UNIT_AMPERE, true, 1}, {"ah", UNIT_AMPERE_HOUR, false, 1}, {"amp", UNIT_AMPERE, false, 1}, {"amps", UNIT_AMPERE, false, 1},
+	{"bit", UNIT_BIT, false, 1}, {"bits", UNIT_BIT, false, 1}, {"btu", UNIT_BTU, false, 1}, {"btus", UNIT_BTU, false, 1},
+	{"ch", UNIT_CHANNEL, false, 1}, {"channel", UNIT_CHANNEL, false, 1}, {"channels", UNIT_CHANNEL, false, 1},
+	{"cm", UNIT_METRE, false, 0.01f}, {"count", UNIT_PACK, false, 1}, {"cpm", UNIT_PER_MINUTE, false, 1}, {"ct", UNIT_PACK, false, 1},
+	{"cu", UNIT_CUBIC, false, 1}, {"cubic", UNIT_CUBIC, false, 1}, {"dpi", UNIT_DPI, false, 1}, {"feet", UNIT_METRE, false, 0.3048f},
+	{"foot", UNIT_METRE, false, 0.3048f}, {"ft", UNIT_METRE, false, 0.3048f}, {"g", UNIT_GRAM, true, 1},
+	{"gal", UNIT_LITRE, false, 3.785f}, {"gallon", UNIT_LITRE, false, 3.785f}, {"gallons", UNIT_LITRE, false, 3.785f},
+	{"gb", UNIT_BYTE, false, 1e9f}, {"ghz", UNIT_HERTZ, false, 1e9f}, {"gigabyte", UNIT_BYTE, false, 1e9f},
+	{"gigabytes", UNIT_BYTE, false, 1e9f}, {"gram", UNIT_GRAM, false, 1}, {"grams", UNIT_GRAM, false, 1},
+	{"hour", UNIT_HOUR, false, 1}, {"hours", UNIT_HOUR, false, 1}, {"hr", UNIT_HOUR, false, 1}, {"hrs", UNIT_HOUR, false, 1},
+	{"hz", UNIT_HERTZ, false, 1}, {"in", UNIT_METRE, true, 0.0254f}, {"inch", UNIT_METRE, false, 0.0254f},
+	{"inches", UNIT_METRE, false, 0.0254f}, {"kb", UNIT_BYTE, false, 1e3f}, {"kg", UNIT_GRAM, false, 1000},
+	{"khz", UNIT_HERTZ, false, 1e3f}, {"kw", UNIT_WATT, false, 1000}, {"l", UNIT_LITRE, true, 1}, {"lb", UNIT_GRAM, false, 453.6f},
+	{"lbs", UNIT_GRAM, false, 453.6f}, {"liter", UNIT_LITRE, false, 1}, {"liters", UNIT_LITRE, false, 1},
+	{"litre", UNIT_LITRE, false, 1}, {"litres", UNIT_LITRE, false, 1}, {"mah", UNIT_AMPERE_HOUR, false, 0.001f},
+	{"mb", UNIT_BYTE, false, 1e6f}, {"megapixel", UNIT_PIXEL, false, 1}, {"megapixels", UNIT_PIXEL, false, 1},
+	{"meter", UNIT_METRE, false, 1}, {"meters", UNIT_METRE, false, 1}, {"metre", UNIT_METRE, false, 1},
+	{"metres", UNIT_METRE, false, 1}, {"mhz", UNIT_HERTZ, false, 1e6f}, {"ml", UNIT_LITRE, false, 0.001f},
+	{"mm", UNIT_METRE, false, 0.001f}, {"mp", UNIT_PIXEL, false, 1}, {"ounce", UNIT_GRAM, false, 28.35f},
+	{"ounces", UNIT_GRAM, false, 28.35f}, {"oz", UNIT_GRAM, false, 28.35f}, {"pack", UNIT_PACK, false, 1},
+	{"packs", UNIT_PACK, false, 1}, {"page", UNIT_PAGE, false, 1}, {"pages", UNIT_PAGE, false, 1}, {"pc", UNIT_PACK, false, 1},
+	{"pcs", UNIT_PACK, false, 1}, {"piece", UNIT_PACK, false, 1}, {"pieces", UNIT_PACK, false, 1}, {"pk", UNIT_PACK, false, 1},
+	{"port", UNIT_PORT, false, 1}, {"ports", UNIT_PORT, false, 1}, {"pound", UNIT_GRAM, false, 453.6f},
+	{"pounds", UNIT_GRAM, false, 453.6f}, {"ppm", UNIT_PER_MINUTE, false, 1}, {"qt", UNIT_LITRE, false, 0.9464f},
+	{"rpm", UNIT_PER_MINUTE, false, 1}, {"sheet", UNIT_PAGE, false, 1}, {"sheets", UNIT_PAGE, false, 1},
+	{"tb", UNIT_BYTE, false, 1e12f}, {"v", UNIT_VOLT, true, 1}, {"volt", UNIT_VOLT, false, 1}, {"volts", UNIT_VOLT, false, 1},
+	{"w", UNIT_WATT, true, 1}, {"watt", UNIT_WATT, false, 1}, {"watts", UNIT_WATT, false, 1}, {"x", UNIT_TIMES, true, 1},
+	{"yd", UNIT_METRE, false, 0.9144f}, {"yds", UNIT_METRE, false, 0.9144f},
+};
+
+typedef struct WordMeaning
+{
+	const char *word;
+	uint8_t		condition;
+	float		pack;			/* 0 where it says nothing of it */
+} WordMeaning;
+
+static const WordMeaning word_meanings[] = {
+	{"compatible", CONDITION_COMPATIBLE, 0}, {"replacement", CONDITION_COMPATIBLE, 0}, {"replaces", CONDITION_COMPATIBLE, 0},
+	{"remanufactured", CONDITION_REMADE, 0}, {"reman", CONDITION_REMADE, 0}, {"recycled", CONDITION_REMADE, 0},
+	{"refurbished", CONDITION_REFURBISHED, 0}, {"refurb", CONDITION_REFURBISHED, 0}, {"renewed", CONDITION_REFURBISHED, 0},
+	{"reconditioned", CONDITION_REFURBISHED, 0}, {"recertified", CONDITION_REFURBISHED, 0}, {"preowned", CONDITION_REFURBISHED, 0},
+	{"bundle", CONDITION_BUNDLE, 0}, {"bundled", CONDITION_BUNDLE, 0}, {"twin", 0, 2}, {"dual", 0, 2}, {"triple", 0, 3},
+	{"dozen", 0, 12},
+};
+
+/* Words that say that the number before or after them counts pieces. */
+static bool
+is_pack_word(const char *s, size_t n)
+{
+	return (n == 4 && memcmp(s, "pack", 4) == 0) || (n == 2 && memcmp(s, "pk", 2) == 0) || (n == 3 && memcmp(s, "set", 3) == 0) ||
+		(n == 3 && memcmp(s, "box", 3) == 0) || (n == 4 && memcmp(s, "case", 4) == 0) || (n == 6 && memcmp(s, "carton", 6) == 0) ||
+		(n == 3 && memcmp(s, "lot", 3) == 0);
+}
+
+/* The unit of this name, or NULL. */
+static const UnitName *
+find_unit(const char *s, size_t n, bool attached)
+{
+	int			low = 0;
+	int			high = (int) (sizeof(unit_names) / sizeof(unit_names[0])) - 1;
+
+	while (low <= high)
+	{
+		int			middle = (low + high) / 2;
+		const char *name = unit_names[middle].name;
+		int			order = strncmp(s, name, n);
+
+		if (order == 0 && name[n] != '\0')
+			order = -1;
+		if (order == 0)
+			return unit_names[middle].attached_only && !attached ? NULL : &unit_names[middle];
+		if (order < 0)
+			high = middle - 1;
+		else
+			low = middle + 1;
+	}
+	return NULL;
+}
+
+static bool
+is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+static bool
+is_letter(char c)
+{
+	return (c >= 'a' && c <= 'z') || (unsigned char) c >= 0x80;
+}
+
+/* The number that the leading digits (with a point) spell. */
+static float
+read_number(const char *s, size_t n, size_t *taken)
+{
+	double		value = 0;
+	double		place = 1;
+	bool		fraction = false;
+	size_t		i;
+
+	for (i = 0; i < n && (is_digit(s[i]) || s[i] == '.'); i++)
+	{
+		if (s[i] == '.')
+			fraction = true;
+		else if (fraction)
+			value += (s[i] - '0') * (place /= 10);
+		else if (value < 1e15)
+			value = value * 10 + (s[i] - '0');
+	}
+	*taken = i;
+	return (float) value;
+}
+
+/* Cuts folded text into runs.  A comma before three digits is dropped in place (1,000), which is why the text is writable. */
+static int
+find_runs(char *s, size_t n, Run runs[MAX_RUNS])
+{
+	int			count = 0;
+	size_t		end_before = 0;
+	size_t		i = 0;
+
+	while (i < n && count < MAX_RUNS)
+	{
+		Run		   *run = &runs[count];
+		size_t		out;
+		size_t		letters = 0;
+		size_t		digits = 0;
+
+		if (!is_letter(s[i]) && !is_digit(s[i]))
+		{
+			i++;
+			continue;
+		}
+		memset(run, 0, sizeof(Run));
+		run->start = (uint16_t) i;
+		run->joint = count > 0 && i == end_before + 1 ? s[end_before] : ' ';
+		for (out = i; i < n; i++)
+		{
+			bool		number = letters == 0 && i + 1 < n && i > run->start && is_digit(s[i - 1]) && is_digit(s[i + 1]);
+
+			if (is_digit(s[i]))
+				digits++;
+			else if (is_letter(s[i]))
+				letters++;
+			else if (s[i] == '.' && number && !run->point)
+				run->point = true;
+			else if (s[i] == ',' && number && i + 3 < n && is_digit(s[i + 2]) && is_digit(s[i + 3]))
+				continue;
+			else
+				break;
+			s[out++] = s[i];
+		}
+		run->length = (uint16_t) (out - run->start);
+		run->letters = letters > 255 ? 255 : (uint8_t) letters;
+		run->digits = digits > 255 ? 255 : (uint8_t) digits;
+		run->inches = letters == 0 && i < n && s[i] == '"';
+		end_before = i;
+		count++;
+	}
+	return count;
+}
+
+/* Makes room for a token with a copy of its text, cut to NORM_TOKEN_BYTES.  Returns NULL when the list is full. */
+static Token *
+new_token(TokenList *list, const char *text, size_t length)
+{
+	Token	   *token;
+	size_t		kept = length > NORM_TOKEN_BYTES ? NORM_TOKEN_BYTES : length;
+
+	if (list->n == NORM_TOKENS)
+		return NULL;
+	token = &list->tokens[list->n++];
+	memset(token, 0, sizeof(Token));
+	token->hash = text_hash(list->seed, text, length);
+	token->span = 1;
+	token->start = (uint16_t) list->text_used;
+	token->length = (uint8_t) kept;
+	memcpy(list->text + list->text_used, text, kept);
+	list->text_used += (int) kept;
+	return token;
+}
+
+/* Of a code that ends in up to three letters, what is before them; else the code itself. */
+uint32_t
+code_stem(uint64_t seed, const char *text, size_t length)
+{
+	size_t		n = length;
+
+	while (n > 0 && is_letter(text[n - 1]))
+		n--;
+	if (n < 4 || length - n > 3)
+		n = length;
+	return (uint32_t) text_hash(seed, text, n) | 1;
+}
+
+static void
+add_code(TokenList *list, const char *text, size_t length, int span)
+{
+	Token	   *token = new_token(list, text, length);
+
+	if (token == NULL)
+		return;
+	token->kind = TOKEN_CODE;
+	token->span = (uint8_t) span;
+	token->stem = code_stem(list->seed, text, length);
+}
+
+static void
+add_quantity(TokenList *list, const char *text, size_t length, float value, const UnitName *unit)
+{
+	Token	   *token = new_token(list, text, length);
+	char		key[1 + sizeof(float)];
+
+	if (token == NULL)
+		return;
+	token->kind = TOKEN_QUANTITY;
+	token->unit = unit->unit;
+	token->value = value * unit->scale;
+	key[0] = (char) unit->unit;
+	memcpy(key + 1, &token->value, sizeof(float));
+	token->hash = text_hash(~list->seed, key, sizeof(key));
+	if (unit->unit == UNIT_PACK && value >= 1)
+		list->pack = value;
+}
+
+/* Adds a run that is no quantity, and notes what the word means. */
+static void
+add_plain(TokenList *list, const char *s, const Run *run)
+{
+	const char *text = s + run->start;
+	Token	   *token;
+	size_t		taken;
+	size_t		i;
+
+	if (run->digits > 0 && run->letters > 0 && !run->point)
+	{
+		add_code(list, text, run->length, 1);
+		return;
+	}
+	token = new_token(list, text, run->length);
+	if (token == NULL)
+		return;
+	if (run->digits > 0)
+	{
+		token->value = read_number(text, run->length, &taken);
+		token->kind = run->digits >= 4 && !run->point ? TOKEN_CODE : TOKEN_NUMBER;
+		token->stem = token->kind == TOKEN_CODE ? (uint32_t) token->hash | 1 : 0;
+		return;
+	}
+	token->kind = TOKEN_WORD;
+	for (i = 0; i < sizeof(word_meanings) / sizeof(word_meanings[0]); i++)
+		if (strlen(word_meanings[i].word) == run->length && memcmp(word_meanings[i].word, text, run->length) == 0)
+			list->conditions |= word_meanings[i].condition;
+}
+
+/*
+ * Reads a quantity that starts at run i: 64gb, 64 gb, 8-port, 14", 2 pack, pack of 2, dual pack.  Returns the runs taken, 0 where
+ * there is none.
+ */
+static int
+read_quantity(TokenList *list, const char *s, const Run *runs, int n, int i)
+{
+	static const UnitName inch = {"in", UNIT_METRE, false, 0.0254f};
+	static const UnitName pack = {"pack", UNIT_PACK, false, 1};
+	const Run  *run = &runs[i];
+	const char *text = s + run->start;
+	const UnitName *unit;
+	size_t		taken;
+	size_t		j;
+	float		value;
+
+	if (run->digits == 0)
+	{
+		if (is_pack_word(text, run->length) && i + 2 < n && runs[i + 1].length == 2 && memcmp(s + runs[i + 1].start, "of", 2) == 0 &&
+			runs[i + 2].letters == 0 && !runs[i + 2].point)
+		{
+			value = read_number(s + runs[i + 2].start, runs[i + 2].length, &taken);
+			add_quantity(list, s + runs[i + 2].start, runs[i + 2].length, value, &pack);
+			return 3;
+		}
+		for (j = 0; j < sizeof(word_meanings) / sizeof(word_meanings[0]); j++)
+			if (word_meanings[j].pack > 0 && strlen(word_meanings[j].word) == run->length &&
+				memcmp(word_meanings[j].word, text, run->length) == 0 && i + 1 < n &&
+				is_pack_word(s + runs[i + 1].start, runs[i + 1].length))
+			{
+				add_quantity(list, text, run->length, word_meanings[j].pack, &pack);
+				return 2;
+			}
+		return 0;
+	}
+	if (!is_digit(text[0]))
+		return 0;
+	value = read_number(text, run->length, &taken);
+	if (run->inches && taken == run->length)
+	{
+		add_quantity(list, text, run->length, value, &inch);
+		return 1;
+	}
+	if (taken < run->length)
+	{
+		unit = find_unit(text + taken, run->length - taken, true);
+		if (unit == NULL || run->digits > 6)
+			return 0;
+		add_quantity(list, text, run->length, value, unit);
+		return 1;
+	}
+	if (i + 1 < n && runs[i + 1].digits == 0 && (runs[i + 1].joint == '-' || runs[i + 1].joint == ' ' || runs[i + 1].joint == '/'))
+	{
+		unit = find_unit(s + runs[i + 1].start, runs[i + 1].length, false);
+		if (unit != NULL)
+		{
+			add_quantity(list, text, run->length, value, unit);
+			return 2;
+		}
+	}
+	return 0;
+}
+
+/* Whether run b continues the code that run a began. */
+static bool
+continues_code(const Run *a, const Run *b)
+{
+	if (b->joint == '-' || b->joint == '_')
+		return true;
+	if (b->joint == '/')
+		return a->digits > 0 && b->letters > 0 && b->length <= 2;
+	return b->joint == '.' && a->digits + b->digits > 0 && a->letters + b->letters > 0;
+}
+
+/* Adds runs first to last as one code that spans their tokens, if it is likely to be one. */
+static void
+add_joined(TokenList *list, const char *s, const Run *runs, int first, int last)
+{
+	char		joined[4 * NORM_TOKEN_BYTES];
+	size_t		n = 0;
+	size_t		digits = 0;
+	int			i;
+
+	for (i = first; i <= last; i++)
+	{
+		if (n + runs[i].length > NORM_TOKEN_BYTES || runs[i].point)
+			return;
+		memcpy(joined + n, s + runs[i].start, runs[i].length);
+		n += runs[i].length;
+		digits += runs[i].digits;
+	}
+	if (digits == 0 ? (last - first > 1 || n > 12) : n < 4)
+		return;
+	add_code(list, joined, n, last - first + 1);
+	if (digits == 0 && list->n > 0)
+		list->tokens[list->n - 1].kind = TOKEN_WORD;
+}
+
+/* A short word before a number or code, as in "iwdc 6125": the two may be one code elsewhere. */
+static bool
+may_join_over_space(const Run *a, const Run *b)
+{
+	return a->digits == 0 && a->letters <= 5 && b->joint == ' ' && b->digits >= 2 && b->length <= 12 && !b->point;
+}
+
+/* Makes the list empty.  The seed keeps others from choosing words whose hashes collide; lists that are compared have the same. */
+void
+tokens_clear(TokenList *list, uint64_t seed)
+{
+	list->seed = seed;
+	list->n = 0;
+	list->text_used = 0;
+	list->conditions = 0;
+	list->pack = 1;
+}
+
+/* Whether run i ends a code that a hyphen joins (xj-10w) and so is no quantity; in "usb-8-port" it still is one. */
+static bool
+belongs_to_code(const Run *runs, int n, int i)
+{
+	if (i == 0 || runs[i - 1].letters == 0 || (runs[i].joint != '-' && runs[i].joint != '_'))
+		return false;
+	return runs[i].letters > 0 || i + 1 == n || runs[i + 1].joint != '-';
+}
+
+/* Adds the tokens of a text, as far as there is room. */
+void
+tokens_add(TokenList *list, const char *text, size_t length)
+{
+	char		folded[NORM_INPUT_BYTES + 8];
+	size_t		n = text_fold(text, length, folded, sizeof(folded));
+	Run			runs[MAX_RUNS];
+	int			n_runs = find_runs(folded, n, runs);
+	int			chain = 0;
+	int			i = 0;
+
+	while (i < n_runs)
+	{
+		int			taken = belongs_to_code(runs, n_runs, i) ? 0 : read_quantity(list, folded, runs, n_runs, i);
+
+		if (taken > 0)
+		{
+			i += taken;
+			chain = i;
+			continue;
+		}
+		if (i > chain && !continues_code(&runs[i - 1], &runs[i]))
+			chain = i;
+		add_plain(list, folded, &runs[i]);
+		if (i > chain && i - chain < 4 && (i + 1 == n_runs || !continues_code(&runs[i], &runs[i + 1])))
+			add_joined(list, folded, runs, chain, i);
+		else if (i > 0 && i == chain && list->n > 1 && may_join_over_space(&runs[i - 1], &runs[i]) &&
+				 list->tokens[list->n - 2].kind == TOKEN_WORD && list->tokens[list->n - 2].span == 1)
+			add_joined(list, folded, runs, i - 1, i);
+		i++;
+	}
+}
+
+/* Adds a part number as one token, unless it is in the list already.  Returns whether it has any letter or digit. */
+bool
+tokens_add_code(TokenList *list, const char *text, size_t length)
+{
+	char		squeezed[NORM_TOKEN_BYTES];
+	size_t		n = text_squeeze(text, length, squeezed, sizeof(squeezed));
+	uint64_t	hash;
+	int			i;
+
+	if (n == 0)
+		return false;
+	hash = text_hash(list->seed, squeezed, n);
+	for (i = 0; i < list->n; i++)
+		if (list->tokens[i].hash == hash)
+			return true;
+	add_code(list, squeezed, n, 1);
+	return true;
+}
+
+/* Endings of company names that say nothing. */
+static const char *const company_endings[] = {"corporation", "technologies", "electronics", "company", "limited", "products",
+	"gmbh", "corp", "inc", "llc", "ltd", "co", "ag", "usa"};
+
+/* Names that are written in two ways. */
+static const char *const brand_aliases[][2] = {
+	{"hewlettpackard", "hp"}, {"westerndigital", "wd"}, {"generalelectric", "ge"}, {"blackdecker", "blackanddecker"},
+	{"minnesotaminingmanufacturing", "3m"}, {"texasinstruments", "ti"}, {"lgelectronics", "lg"}, {"konicaminolta", "konica"},
+	{"internationalbusinessmachines", "ibm"},
+};
+
+/*
+ * Squeezes a brand's name, without the endings of a company and with its usual short form.  There must be room for NORM_TOKEN_BYTES.
+ * Returns the bytes written.
+ */
+size_t
+brand_squeeze(const char *text, size_t length, char *squeezed, size_t room)
+{
+	size_t		n = text_squeeze(text, length, squeezed, room);
+	size_t		i;
+
+	for (i = 0; i < sizeof(company_endings) / sizeof(company_endings[0]); i++)
+	{
+		size_t		k = strlen(company_endings[i]);
+
+		if (n > k + 2 && memcmp(squeezed + n - k, company_endings[i], k) == 0)
+		{
+			n -= k;
+			break;
+		}
+	}
+	for (i = 0; i < sizeof(brand_aliases) / sizeof(brand_aliases[0]); i++)
+		if (strlen(brand_aliases[i][0]) == n && memcmp(brand_aliases[i][0], squeezed, n) == 0)
+		{
+			n = strlen(brand_aliases[i][1]);
+			memcpy(squeezed, brand_aliases[i][1], n);
+			break;
+		}
+	return n;
+}

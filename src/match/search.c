@@ -1,0 +1,304 @@
+/*
+ * search.c
+ *	  The search for an item in a match index.
+ *
+ * Exact keys give the first candidates.  Then the item's tokens are walked, rarest first, each existing item adding up the weights of the
+ * tokens that it shares, until what the other tokens could add would not make a match, or a cap on postings is reached.  The best are
+ * completed through their forward lists, the best of those compared in full and scored.  The idea is that of prefix-filtered set
+ * similarity joins (Bayardo et al., "Scaling up all pairs similarity search", 2007), with weights of inverse document frequency.
+ */
+#include "match/search.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_POSTINGS 20000		/* walked for an item, of all its tokens */
+#define MAX_LIST 8000			/* of one token */
+#define MIN_REMAINING 0.35f		/* share of an item's weight below which what is left cannot make a match alone */
+#define MAX_KEY_ITEMS 8			/* candidates that one exact key may give */
+#define MAX_CANDIDATES (MATCH_CANDIDATES + 4 * MAX_KEY_ITEMS)
+
+struct MatchScratch
+{
+	float	   *sums;			/* of each existing item, 0 between searches */
+	uint32_t   *touched;
+	uint32_t	n_touched;
+	uint32_t	n_candidates;
+	MatchQuery		query;
+	uint32_t	candidates[MAX_CANDIDATES];
+	float		overlap[MAX_CANDIDATES];
+	bool		by_key[MAX_CANDIDATES];
+};
+
+/* What a search needs for itself.  Returns NULL when memory is out. */
+MatchScratch *
+scratch_create(const MatchIndex *index)
+{
+	MatchScratch *scratch = calloc(1, sizeof(MatchScratch));
+
+	if (scratch == NULL)
+		return NULL;
+	scratch->sums = calloc((size_t) index->n_items + 1, sizeof(float));
+	scratch->touched = malloc((MAX_POSTINGS + MAX_LIST) * sizeof(uint32_t));
+	if (scratch->sums == NULL || scratch->touched == NULL)
+	{
+		scratch_free(scratch);
+		return NULL;
+	}
+	return scratch;
+}
+
+void
+scratch_free(MatchScratch *scratch)
+{
+	if (scratch == NULL)
+		return;
+	free(scratch->sums);
+	free(scratch->touched);
+	free(scratch);
+}
+
+/* Looks the item's tokens up. */
+static void
+query_prepare(const MatchIndex *index, const MatchItem *item, MatchQuery *query)
+{
+	int			i;
+
+	query->item = item;
+	query->n = item->tokens.n;
+	query->weight = query->weight2 = 0;
+	query->max_idf = mindex_idf(index, 1);
+	memset(query->slot_tokens, 0, sizeof(query->slot_tokens));
+	for (i = 0; i < query->n; i++)
+	{
+		const Token *token = &item->tokens.tokens[i];
+		QueryToken *q = &query->tokens[i];
+		uint32_t	slot;
+
+		q->term = mindex_find_term(index, token->hash);
+		q->df = q->term == UINT32_MAX ? 0 : index->terms[q->term].df;
+		q->idf = mindex_idf(index, q->df);
+		q->span = token->span;
+		q->kind = token->kind;
+		q->unit = token->unit;
+		q->stem = token->stem;
+		q->value = token->value;
+		q->hash = (uint32_t) token->hash;
+		q->repeated = q->term != UINT32_MAX && query_find(query, q->term) >= 0;
+		if (q->span == 1)
+		{
+			query->weight += q->idf;
+			query->weight2 += q->idf * q->idf;
+		}
+		if (q->term == UINT32_MAX || q->repeated)
+			continue;
+		slot = q->term * UINT32_C(2654435761) >> 24;
+		while (query->slot_tokens[slot] != 0)
+			slot = (slot + 1) & (QUERY_SLOTS - 1);
+		query->slot_terms[slot] = q->term;
+		query->slot_tokens[slot] = (uint8_t) (i + 1);
+	}
+}
+
+static void
+add_candidate(MatchScratch *scratch, uint32_t item, bool by_key)
+{
+	uint32_t	i;
+
+	for (i = 0; i < scratch->n_candidates; i++)
+		if (scratch->candidates[i] == item)
+			return;
+	if (scratch->n_candidates == MAX_CANDIDATES)
+		return;
+	scratch->by_key[scratch->n_candidates] = by_key;
+	scratch->candidates[scratch->n_candidates++] = item;
+}
+
+/* Adds the items that have a key as candidates. */
+static void
+add_by_key(const MatchIndex *index, MatchScratch *scratch, const IndexKey *keys, uint32_t mask, uint64_t hash)
+{
+	uint32_t	slot = (uint32_t) hash & mask;
+	uint32_t	probes = 0;
+	int			n = 0;
+
+	for (; keys[slot].item != 0 && probes++ <= mask && n < MAX_KEY_ITEMS; slot = (slot + 1) & mask)
+		if (keys[slot].tag == (uint32_t) (hash >> 32) && keys[slot].item <= index->n_items)
+		{
+			add_candidate(scratch, keys[slot].item - 1, true);
+			n++;
+		}
+}
+
+static void
+add_exact(const MatchIndex *index, MatchScratch *scratch, const MatchItem *item)
+{
+	uint64_t	gtin = item->gtin != 0 ? item->gtin : item->guess.low == item->guess.high ? item->guess.low : 0;
+
+	if (gtin != 0)
+		add_by_key(index, scratch, index->gtin_keys, index->gtin_mask, mindex_gtin_hash(gtin));
+	if (item->mpn != 0)
+		add_by_key(index, scratch, index->mpn_keys, index->mpn_mask, item->mpn);
+	if (item->sku != 0)
+		add_by_key(index, scratch, index->sku_keys, index->sku_mask, item->sku);
+}
+
+/* Sorts the tokens that the index has by the number of their items.  Returns how many there are. */
+static int
+order_tokens(const MatchQuery *query, uint8_t order[NORM_TOKENS])
+{
+	int			n = 0;
+	int			i;
+	int			j;
+
+	for (i = 0; i < query->n; i++)
+	{
+		if (query->tokens[i].df == 0 || query->tokens[i].repeated)
+			continue;
+		for (j = n++; j > 0 && query->tokens[order[j - 1]].df > query->tokens[i].df; j--)
+			order[j] = order[j - 1];
+		order[j] = (uint8_t) i;
+	}
+	return n;
+}
+
+/* Adds up, for each existing item, the weights of the rare tokens that it shares with the query. */
+static void
+walk_postings(const MatchIndex *index, MatchScratch *scratch)
+{
+	const MatchQuery *query = &scratch->query;
+	uint8_t		order[NORM_TOKENS];
+	int			n = order_tokens(query, order);
+	uint32_t	walked = 0;
+	float		remaining = 0;
+	int			i;
+	uint32_t	j;
+
+	scratch->n_touched = 0;
+	for (i = 0; i < n; i++)
+		remaining += query->tokens[order[i]].span == 1 ? query->tokens[order[i]].idf : 0;
+	for (i = 0; i < n && walked < MAX_POSTINGS; i++)
+	{
+		const QueryToken *token = &query->tokens[order[i]];
+		const IndexTerm *term = &index->terms[token->term];
+		uint32_t	count = term->df < MAX_LIST ? term->df : MAX_LIST;
+		float		weight = token->idf * token->idf;
+
+		if (walked > 0 && remaining < MIN_REMAINING * query->weight && (scratch->n_touched > 4 * MATCH_CANDIDATES || term->df > 1000))
+			break;
+		if (term->postings > index->n_postings || count > index->n_postings - term->postings)
+			continue;
+		for (j = 0; j < count; j++)
+		{
+			uint32_t	item = index->postings[term->postings + j];
+
+			if (item >= index->n_items)
+				continue;
+			if (scratch->sums[item] == 0)
+				scratch->touched[scratch->n_touched++] = item;
+			scratch->sums[item] += weight;
+		}
+		walked += count;
+		if (token->span == 1)
+			remaining -= token->idf;
+	}
+}
+
+/* Keeps the MATCH_CANDIDATES touched items of the highest sums, and sets all sums back to 0. */
+static void
+pick_candidates(MatchScratch *scratch)
+{
+	uint32_t	best[MATCH_CANDIDATES];
+	float		sums[MATCH_CANDIDATES];
+	int			n = 0;
+	int			j;
+	uint32_t	i;
+
+	for (i = 0; i < scratch->n_touched; i++)
+	{
+		uint32_t	item = scratch->touched[i];
+		float		sum = scratch->sums[item];
+
+		scratch->sums[item] = 0;
+		if (n == MATCH_CANDIDATES && sum <= sums[n - 1])
+			continue;
+		for (j = n < MATCH_CANDIDATES ? n++ : n - 1; j > 0 && sums[j - 1] < sum; j--)
+		{
+			sums[j] = sums[j - 1];
+			best[j] = best[j - 1];
+		}
+		sums[j] = sum;
+		best[j] = item;
+	}
+	for (j = 0; j < n; j++)
+		add_candidate(scratch, best[j], false);
+}
+
+/* Moves the candidates of the largest overlap to the front; those by key stay in any case.  Returns how many to compare. */
+static int
+rank_candidates(const MatchIndex *index, MatchScratch *scratch)
+{
+	int			n = (int) scratch->n_candidates;
+	int			i;
+	int			j;
+
+	for (i = 0; i < n; i++)
+	{
+		uint32_t	item = scratch->candidates[i];
+		bool		by_key = scratch->by_key[i];
+		float		overlap = features_overlap(index, &scratch->query, item) + (by_key ? 10 : 0);
+
+		for (j = i; j > 0 && scratch->overlap[j - 1] < overlap; j--)
+		{
+			scratch->overlap[j] = scratch->overlap[j - 1];
+			scratch->candidates[j] = scratch->candidates[j - 1];
+			scratch->by_key[j] = scratch->by_key[j - 1];
+		}
+		scratch->overlap[j] = overlap;
+		scratch->candidates[j] = item;
+		scratch->by_key[j] = by_key;
+	}
+	for (i = 0; i < n && scratch->by_key[i]; i++)
+		;
+	return n < i + MATCH_COMPARED ? n : i + MATCH_COMPARED;
+}
+
+/*
+ * Finds up to want existing items, best first, with their confidence.  Returns how many were found.  The item must have been prepared with the
+ * index's seed.
+ */
+int
+match_search(const MatchIndex *index, MatchScratch *scratch, const MatchItem *item, MatchFound *found, int want)
+{
+	MatchFound	compared[MAX_CANDIDATES];
+	int			n;
+	int			i;
+	int			j;
+
+	if (index->n_items == 0)
+		return 0;
+	query_prepare(index, item, &scratch->query);
+	scratch->n_candidates = 0;
+	add_exact(index, scratch, item);
+	walk_postings(index, scratch);
+	pick_candidates(scratch);
+	n = rank_candidates(index, scratch);
+	for (i = 0; i < n; i++)
+	{
+		MatchFound	one;
+
+		memset(&one, 0, sizeof(one));
+		one.item = scratch->candidates[i];
+		features_compare(index, &scratch->query, one.item, one.features);
+		score_pair(&one);
+		for (j = i; j > 0 && compared[j - 1].logit < one.logit; j--)
+			compared[j] = compared[j - 1];
+		compared[j] = one;
+	}
+	score_rank(compared, n);
+	if (n > want)
+		n = want;
+	memcpy(found, compared, (size_t) n * sizeof(MatchFound));
+	return n;
+}
