@@ -77,7 +77,7 @@ CREATE FUNCTION sync.match_words(method text, confidence double precision, gtin 
 LANGUAGE sql STABLE AS $$
 	SELECT format('matched by %s (%s)',
 		CASE method WHEN 'gtin' THEN coalesce('GTIN ' || gtin, 'GTIN') WHEN 'brand_mpn' THEN 'brand and part number'
-			WHEN 'sku' THEN 'SKU' WHEN 'source' THEN 'a link that was confirmed before' WHEN 'tokens' THEN 'title and other words'
+			WHEN 'sku' THEN 'SKU' WHEN 'link' THEN 'a link that was confirmed before' WHEN 'tokens' THEN 'title and other words'
 			ELSE replace(method, '_', ' ') END,
 		trim_scale(trunc(confidence::numeric, 3)))
 $$;

@@ -350,8 +350,8 @@ BEGIN
 	WHERE s.id = ANY (gone);
 	SELECT * INTO result FROM sync.apply_entries(ARRAY(SELECT i FROM unnest(ids) i WHERE i <> ALL (coalesce(back || gone, '{}'))
 													   ORDER BY i));
-	IF result.applied > 0 AND to_regprocedure('sync.catalogue_changed()') IS NOT NULL THEN
-		EXECUTE 'SELECT sync.catalogue_changed()';
+	IF result.applied > 0 THEN
+		PERFORM sync.catalogue_changed();
 	END IF;
 	rest := EXISTS (SELECT FROM sync.staging s WHERE s.run_id = run.id AND s.state = 'open' AND s.decision = 'approved');
 	IF rest THEN
@@ -456,6 +456,9 @@ BEGIN
 		IF to_regprocedure('sync.product_documents(bigint[])') IS NOT NULL THEN
 			EXECUTE 'UPDATE sync.product_version v SET document = d.document FROM sync.product_documents($1) d '
 				'WHERE v.product_id = d.product_id AND v.version = 1 AND v.document IS NULL' USING product_ids;
+		END IF;
+		IF to_regprocedure('sync.catalogue_changed()') IS NOT NULL THEN
+			EXECUTE 'SELECT sync.catalogue_changed()';
 		END IF;
 	END
 	$$;
