@@ -408,7 +408,7 @@ BEGIN
 		UNIQUE (run_id, product_no)
 	);
 	CREATE INDEX staging_review_idx ON sync.staging (decision, run_id, id) WHERE state = 'open';
-	CREATE INDEX staging_run_id_state_idx ON sync.staging (run_id, state);
+	CREATE INDEX staging_closed_idx ON sync.staging (run_id, state) WHERE state <> 'open';
 	CREATE INDEX staging_product_id_idx ON sync.staging (product_id, id);
 	CREATE INDEX staging_sku_idx ON sync.staging (connection, sku);
 	COMMENT ON TABLE sync.staging IS 'What a run would change, one row a product. Set decision to approve or reject it.';
