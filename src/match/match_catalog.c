@@ -49,7 +49,10 @@ static const char *const catalogue_query =
 " WHERE o.value <> 'Default Title')), CASE WHEN p.title = '' THEN left(p.description, 1024) END, v.price::text"
 " FROM sync.variant v JOIN sync.product p ON p.id = v.product_id ORDER BY v.id";
 
-/* Title and vendor are those of the product's first row.  One pass and no join of the feed with itself, as nothing is known of its size. */
+/*
+ * Title and vendor are those of the product's first row.  One pass and no joins, for new
+ * tables have no statistics and the planner would take the feed for a few rows; links are looked up one by one.
+ */
 static const char *const feed_query =
 "SELECT f.product_no, f.id::text, f.sku, left(f.variant ->> 'barcode', 64), f.vendor, left(f.variant ->> 'mpn', 1024),"
 " concat_ws(' ', f.title, CASE WHEN jsonb_typeof(f.variant -> 'options') = 'object' THEN"
@@ -62,7 +65,7 @@ static const char *const feed_query =
 "  FROM sync.feed_item i WHERE i.feed_file_id = $1 AND i.product_no BETWEEN $3 AND $4 AND i.kind <> 'image'"
 "  WINDOW w AS (PARTITION BY i.product_no ORDER BY i.kind, i.id)) f"
 " WHERE f.sku IS NOT NULL"
-" AND NOT EXISTS (SELECT FROM sync.variant_source s WHERE s.connection = $2 AND s.supplier_sku = f.sku)"
+" AND (SELECT s.id FROM sync.variant_source s WHERE s.connection = $2 AND s.supplier_sku = f.sku) IS NULL"
 " ORDER BY f.id";
 
 static char *
