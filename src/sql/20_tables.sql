@@ -222,6 +222,8 @@ BEGIN
 		bytes_received bigint NOT NULL DEFAULT 0,
 		sha256 bytea CHECK (octet_length(sha256) = 32),
 		member text,
+		member_size bigint,
+		member_crc bigint,
 		records bigint,
 		products bigint,
 		rejected bigint,
@@ -232,7 +234,9 @@ BEGIN
 		loaded_at timestamptz
 	);
 	CREATE INDEX feed_file_connection_idx ON sync.feed_file (connection, id);
-	COMMENT ON TABLE sync.feed_file IS 'Each new file that was seen on the FTP server. Its copy on disk is product_sync.spool_directory/feed-<id>.zip.';
+	COMMENT ON TABLE sync.feed_file IS 'Each new file that was seen on the FTP server. Its copy on disk is product_sync.spool_directory/<oid of the database>/feed-<id>.zip.';
+	COMMENT ON COLUMN sync.feed_file.sha256 IS 'Of the unpacked CSV: a zip packed again from the same CSV is the same feed.';
+	COMMENT ON COLUMN sync.feed_file.member_crc IS 'With member_size: what the zip''s directory says of the CSV. Where they differ, so does the content.';
 
 	CREATE TABLE sync.feed_item (
 		id bigint NOT NULL,
@@ -286,12 +290,18 @@ BEGIN
 		details jsonb NOT NULL DEFAULT '{}',
 		crawl_id bigint,
 		seen_at timestamptz NOT NULL DEFAULT now(),
+		gone_since timestamptz,
 		UNIQUE (connection, item_number)
-	);
+	) WITH (fillfactor = 90);
 	CREATE INDEX xorosoft_item_item_key_idx ON sync.xorosoft_item (item_key);
 	CREATE INDEX xorosoft_item_base_key_idx ON sync.xorosoft_item (base_key);
+	CREATE INDEX xorosoft_item_gtin_idx ON sync.xorosoft_item (gtin) WHERE gtin IS NOT NULL;
 	COMMENT ON TABLE sync.xorosoft_item IS 'Mirror of the ERP''s items.';
 	COMMENT ON COLUMN sync.xorosoft_item.item_key IS 'item_number without hyphens, in capitals: how the feed''s numbers are compared.';
+	COMMENT ON COLUMN sync.xorosoft_item.modified_at IS 'The ERP''s own clock, which states no zone, read as UTC.';
+	COMMENT ON COLUMN sync.xorosoft_item.crawl_id IS 'The newest crawl that changed the row; every full crawl sets it.';
+	COMMENT ON COLUMN sync.xorosoft_item.seen_at IS 'When the row was last written from an answer of the ERP.';
+	COMMENT ON COLUMN sync.xorosoft_item.gone_since IS 'Missing from a complete full crawl since then: no longer in the ERP, as far as its lists say. Cleared when the item is seen again.';
 
 	CREATE TABLE sync.xorosoft_stock (
 		id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -302,26 +312,40 @@ BEGIN
 		available numeric,
 		allocated numeric,
 		on_order numeric,
+		crawl_id bigint,
 		seen_at timestamptz NOT NULL DEFAULT now(),
+		gone_since timestamptz,
 		UNIQUE (connection, item_number, store)
-	);
-	COMMENT ON TABLE sync.xorosoft_stock IS 'Mirror of the ERP''s stock, item by store.';
+	) WITH (fillfactor = 90);
+	COMMENT ON TABLE sync.xorosoft_stock IS 'Mirror of the ERP''s stock, item by store. A row of zero is known to be zero; a row with gone_since is unknown.';
 
 	CREATE TABLE sync.xorosoft_crawl (
 		id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 		connection text NOT NULL REFERENCES sync.connection ON UPDATE CASCADE ON DELETE CASCADE,
 		run_id bigint,
+		what text NOT NULL DEFAULT 'items' CHECK (what IN ('items', 'stock')),
 		mode text NOT NULL CHECK (mode IN ('full', 'delta')),
 		updated_since timestamptz,
 		next_page integer NOT NULL DEFAULT 1,
 		total_pages integer,
+		pages int4multirange NOT NULL DEFAULT '{}',
+		gaps boolean NOT NULL DEFAULT false,
 		items bigint NOT NULL DEFAULT 0,
+		rejected bigint NOT NULL DEFAULT 0,
+		first_reject text,
+		newest timestamptz,
+		watermark timestamptz,
 		started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 		finished_at timestamptz,
 		complete boolean NOT NULL DEFAULT false,
 		error text
 	);
-	COMMENT ON TABLE sync.xorosoft_crawl IS 'Each paging through the ERP''s items. Only a complete one moves the watermark.';
+	CREATE INDEX xorosoft_crawl_connection_idx ON sync.xorosoft_crawl (connection, what, id);
+	COMMENT ON TABLE sync.xorosoft_crawl IS 'Each paging through the ERP''s items or stock. Only a complete one is taken for the truth.';
+	COMMENT ON COLUMN sync.xorosoft_crawl.pages IS 'The pages that have been read; complete when they are 1 to total_pages without a hole.';
+	COMMENT ON COLUMN sync.xorosoft_crawl.gaps IS 'A page before the last stayed empty however often it was asked for: nothing is concluded from absence.';
+	COMMENT ON COLUMN sync.xorosoft_crawl.newest IS 'Latest time of change that was seen, by the ERP''s clock.';
+	COMMENT ON COLUMN sync.xorosoft_crawl.watermark IS 'By the ERP''s clock: every change up to then is in the mirror. newest less the time that the crawl took, so it holds whatever the ERP''s zone.';
 
 	CREATE TABLE sync.validation (
 		id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -333,6 +357,8 @@ BEGIN
 		looked_up boolean NOT NULL DEFAULT false,
 		UNIQUE (run_id, feed_item_id)
 	);
+	CREATE INDEX validation_lookup_idx ON sync.validation (run_id, sku) WHERE status = 'pending' OR looked_up;
+	CREATE INDEX validation_looked_up_idx ON sync.validation (sku) WHERE looked_up;
 	COMMENT ON TABLE sync.validation IS 'Feed rows that the ERP does not know or no longer sells; rows that are fine are not listed. pending: a single lookup is under way.';
 
 	-- Matching and staging -----------------------------------------------------------------------------------------------------
@@ -381,7 +407,8 @@ BEGIN
 		created_at timestamptz NOT NULL DEFAULT now(),
 		UNIQUE (run_id, product_no)
 	);
-	CREATE INDEX staging_review_idx ON sync.staging (decision, run_id) WHERE state = 'open';
+	CREATE INDEX staging_review_idx ON sync.staging (decision, run_id, id) WHERE state = 'open';
+	CREATE INDEX staging_closed_idx ON sync.staging (run_id, state) WHERE state <> 'open';
 	CREATE INDEX staging_product_id_idx ON sync.staging (product_id, id);
 	CREATE INDEX staging_sku_idx ON sync.staging (connection, sku);
 	COMMENT ON TABLE sync.staging IS 'What a run would change, one row a product. Set decision to approve or reject it.';

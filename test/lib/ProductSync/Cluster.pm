@@ -60,7 +60,7 @@ sub connection
 	my ($self, $name, $kind, $url, $user, $password, %settings) = @_;
 	$self->secret($name, $password);
 	my $json = JSON::PP->new->canonical->encode(\%settings);
-	$self->safe_psql('postgres', <<"END");
+	$self->safe_psql($self->database, <<"END");
 INSERT INTO sync.connection (name, kind, base_url, username, secret_ref, settings)
 VALUES ('$name', '$kind', '$url', '$user', 'file:$name', \$json\$$json\$json\$)
 ON CONFLICT (name) DO UPDATE SET base_url = excluded.base_url, username = excluded.username, secret_ref = excluded.secret_ref,
@@ -85,7 +85,10 @@ sub xorosoft
 }
 
 # One value; NULL is ''.
-sub value { my ($self, $sql) = @_; return $self->safe_psql('postgres', $sql) }
+sub value { my ($self, $sql) = @_; return $self->safe_psql($self->database, $sql) }
+
+# The database that the calls below are about; given one, it is that from now on.
+sub database { my ($self, $name) = @_; $self->{database} = $name if defined $name; return $self->{database} // 'postgres' }
 
 # Starts a run and returns its id.
 sub start_etilize { return $_[0]->value('SELECT sync_run_etilize()') }
@@ -93,7 +96,7 @@ sub start_xorosoft { return $_[0]->value('SELECT sync_run_xorosoft()') }
 
 sub run_state { my ($self, $run) = @_; return $self->value("SELECT state FROM sync.run WHERE id = $run") }
 
-# Waits until a run is in one of the states, or, without states, until it is no longer active; returns its state.  Dies with what the
+# Waits until a run is in one of the states, or, without states, until it rests (finished, failed for good, or waiting for people); returns its state.  Dies with what the
 # run knows when that takes more than $seconds.
 sub wait_run
 {
@@ -103,7 +106,7 @@ sub wait_run
 
 	while (time < $end)
 	{
-		($state, $active) = split /\|/, $self->value("SELECT state, active FROM sync.run WHERE id = $run");
+		($state, $active) = split /\|/, $self->value("SELECT state, active OR EXISTS (SELECT FROM sync.job j WHERE j.run_id = r.id) FROM sync.run r WHERE id = $run");
 		return $state if $states ? grep { $_ eq $state } @$states : $active eq 'f';
 		sleep 0.05;
 	}
@@ -123,7 +126,7 @@ sub run_etilize
 sub story
 {
 	my ($self, $run) = @_;
-	return $self->value("SELECT string_agg(concat_ws(' ', p.started_at::time(1), p.state, p.done || '/' || coalesce(p.total::text, '?'), p.jobs_open || ' open', p.message, p.error), E'\\n' ORDER BY p.id) FROM sync.run_phase p WHERE p.run_id = $run")
+	return $self->value("SELECT string_agg(concat_ws(' ', p.started_at::time(1), p.state, p.done || '/' || coalesce(p.total::text, '?'), p.message, p.error), E'\\n' ORDER BY p.id) FROM sync.run_phase p WHERE p.run_id = $run")
 		. "\n" . $self->value("SELECT 'jobs: ' || coalesce(string_agg(concat_ws(' ', kind, count, error), '; '), 'none') FROM (SELECT kind, count(*), max(last_error::text) AS error FROM sync.job WHERE run_id = $run GROUP BY kind) j")
 		. "\n" . $self->value("SELECT 'dead: ' || coalesce(string_agg(concat_ws(' ', kind, error), '; '), 'none') FROM sync.dead_letter WHERE run_id = $run");
 }
@@ -141,7 +144,7 @@ sub workers
 sub catalogue
 {
 	my ($self, $database) = @_;
-	return $self->safe_psql($database // 'postgres', <<'END');
+	return $self->safe_psql($database // $self->database, <<'END');
 SELECT 'products ' || count(*) || ' ' || coalesce(md5(string_agg(concat_ws('|', handle, title, description, vendor, type, tags, images, status, metafields, attributes, version), E'\n' ORDER BY handle COLLATE "C", title COLLATE "C")), '')
 FROM sync.product
 UNION ALL
