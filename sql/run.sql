@@ -1,6 +1,11 @@
 -- Runs: starting, moving, stopping; no network is needed for that.
 \set SHOW_CONTEXT never
-SELECT sync_install() ~ '^(installed|already)' AS installed;
+SET client_min_messages = warning;
+DROP EXTENSION IF EXISTS product_sync CASCADE;
+DROP SCHEMA IF EXISTS sync CASCADE;
+CREATE EXTENSION product_sync;
+SELECT sync_install();
+RESET client_min_messages;
 
 SELECT sync_run_etilize();
 INSERT INTO sync.connection (name, kind, base_url, settings) VALUES ('feed', 'etilize', 'ftp://127.0.0.1:1/', '{"retry_wiat": "1 minute"}');

@@ -1,5 +1,10 @@
 -- Xorosoft: the reader, the mirror and the validation of a feed, with answers put in by hand.
-SELECT sync_install() ~ '^(installed|already)' AS installed;
+SET client_min_messages = warning;
+DROP EXTENSION IF EXISTS product_sync CASCADE;
+DROP SCHEMA IF EXISTS sync CASCADE;
+CREATE EXTENSION product_sync;
+SELECT sync_install();
+RESET client_min_messages;
 \set SHOW_CONTEXT never
 SET client_min_messages = warning;
 

@@ -9,6 +9,7 @@
 #include "feed/archive.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,7 @@ struct Archive
 	zip_uint64_t csv;			/* index of the CSV */
 	uint64_t	packed;			/* bytes of the archive */
 	uint64_t	unpacked;		/* bytes of members read so far */
+	atomic_bool aborted;
 	bool		claims;
 	uint64_t	claimed_size;
 	uint32_t	claimed_crc;
@@ -271,6 +273,13 @@ archive_close(Archive *a)
 	free(a);
 }
 
+/* Makes every further read fail; the only call that another thread may make while one reads. */
+void
+archive_abort(Archive *a)
+{
+	atomic_store(&a->aborted, true);
+}
+
 /* Name of the CSV, for people. */
 const char *
 archive_member(const Archive *a)
@@ -291,8 +300,14 @@ archive_claims(const Archive *a, uint64_t *size, uint32_t *crc)
 static ssize_t
 read_member(Archive *a, zip_file_t *file, const char *name, void *buf, size_t len, ArchiveError *error)
 {
-	zip_int64_t n = zip_fread(file, buf, len);
+	zip_int64_t n;
 
+	if (atomic_load_explicit(&a->aborted, memory_order_relaxed))
+	{
+		set_error(error, ARCHIVE_ABORTED, 0, "", "");
+		return -1;
+	}
+	n = zip_fread(file, buf, len);
 	if (n < 0)
 	{
 		set_error(error, status_of(zip_file_get_error(file)), 0, name, zip_file_strerror(file));

@@ -31,6 +31,7 @@ typedef enum ArchiveStatus
 	ARCHIVE_CORRUPT,			/* CRC or packed data are wrong */
 	ARCHIVE_TOO_LARGE,			/* more unpacked bytes than allowed */
 	ARCHIVE_RATIO,				/* more unpacked bytes for each packed one than allowed */
+	ARCHIVE_ABORTED,			/* archive_abort() was called */
 	ARCHIVE_NO_MEMORY
 } ArchiveStatus;
 
@@ -55,6 +56,7 @@ typedef struct Archive Archive;
 extern Archive *archive_open(const char *path, const ArchiveLimits *limits, ArchiveError *error);
 extern Archive *archive_open_bytes(const void *data, size_t len, const ArchiveLimits *limits, ArchiveError *error);
 extern void archive_close(Archive *archive);
+extern void archive_abort(Archive *archive);
 extern const char *archive_member(const Archive *archive);
 extern bool archive_claims(const Archive *archive, uint64_t *size, uint32_t *crc);
 extern ssize_t archive_read(Archive *archive, void *buf, size_t len, ArchiveError *error);

@@ -222,6 +222,8 @@ BEGIN
 		bytes_received bigint NOT NULL DEFAULT 0,
 		sha256 bytea CHECK (octet_length(sha256) = 32),
 		member text,
+		member_size bigint,
+		member_crc bigint,
 		records bigint,
 		products bigint,
 		rejected bigint,
@@ -232,6 +234,8 @@ BEGIN
 		loaded_at timestamptz
 	);
 	CREATE INDEX feed_file_connection_idx ON sync.feed_file (connection, id);
+	COMMENT ON COLUMN sync.feed_file.sha256 IS 'Of the unpacked CSV: a zip packed again from the same CSV is the same feed.';
+	COMMENT ON COLUMN sync.feed_file.member_crc IS 'With member_size: what the zip''s directory says of the CSV. Where they differ, so does the content.';
 	COMMENT ON TABLE sync.feed_file IS 'Each new file that was seen on the FTP server. Its copy on disk is product_sync.spool_directory/<oid of the database>/feed-<id>.zip.';
 
 	CREATE TABLE sync.feed_item (

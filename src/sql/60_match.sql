@@ -28,7 +28,9 @@ COMMENT ON FUNCTION @extschema@.sync_match_one(jsonb, integer) IS
 CREATE FUNCTION sync.install_part_60_match() RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $install$
 BEGIN
-	CREATE SEQUENCE IF NOT EXISTS sync.catalogue_version_seq AS bigint;
+	IF to_regclass('sync.catalogue_version_seq') IS NULL THEN
+		CREATE SEQUENCE sync.catalogue_version_seq AS bigint;
+	END IF;
 	COMMENT ON SEQUENCE sync.catalogue_version_seq IS 'Moves with each change of the catalogue, so that a match index knows whether it is the newest.';
 	INSERT INTO sync.job_kind (kind, network, class, batch, run_state, description) VALUES
 		('match_index', false, 3, 1, 'matching', 'builds the match index of the present catalogue and divides the feed into ranges'),

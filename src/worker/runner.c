@@ -640,6 +640,8 @@ runner_step(Runner *runner)
 void
 runner_wait(Runner *runner, long timeout_ms)
 {
+	TimestampTz until;
+
 	if (hash_get_num_entries(runner->in_flight) > 0)
 	{
 		long		until_renewal = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), runner->renew_at);
@@ -647,7 +649,17 @@ runner_wait(Runner *runner, long timeout_ms)
 		if (timeout_ms < 0 || timeout_ms > until_renewal)
 			timeout_ms = until_renewal;
 	}
-	loop_wait(runner->loop, timeout_ms);
+	until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Max(timeout_ms, 0));
+	/* Bytes that move are no reason to look into the queue: only a transfer that ended, or a wake-up. */
+	while (loop_wait(runner->loop, timeout_ms))
+	{
+		if (transfer_engine_step(runner->engine) < 0 || transfer_engine_has_result(runner->engine))
+			break;
+		if (timeout_ms >= 0)
+			timeout_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+		if (timeout_ms == 0)
+			break;
+	}
 }
 
 /* When the next job falls due, DT_NOEND where there is none; takes back the leases of the dead on the way. */
