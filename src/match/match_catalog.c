@@ -115,10 +115,11 @@ static void
 remove_outdated(int64 version)
 {
 	char	   *prefix = psprintf("match-%u-", MyDatabaseId);
-	DIR		   *dir = AllocateDir(ps_spool_directory);
+	char	   *folder = ps_spool_folder();
+	DIR		   *dir = AllocateDir(folder);
 	struct dirent *entry;
 
-	while (dir != NULL && (entry = ReadDirExtended(dir, ps_spool_directory, LOG)) != NULL)
+	while (dir != NULL && (entry = ReadDirExtended(dir, folder, LOG)) != NULL)
 	{
 		char	   *rest;
 		char	   *path;
@@ -128,7 +129,7 @@ remove_outdated(int64 version)
 		if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
 			continue;
 		found = strtoll(entry->d_name + strlen(prefix), &rest, 10);
-		path = psprintf("%s/%s", ps_spool_directory, entry->d_name);
+		path = psprintf("%s/%s", folder, entry->d_name);
 		if ((strcmp(rest, ".idx") == 0 && found < version) ||
 			(strlen(rest) > 4 && strcmp(rest + strlen(rest) - 4, ".tmp") == 0 && stat(path, &info) == 0 &&
 			 info.st_mtime < time(NULL) - ABANDONED_SECONDS))

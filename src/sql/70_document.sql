@@ -9,6 +9,14 @@ CREATE FUNCTION sync.document_path(path text) RETURNS text[]
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ps_document_path';
 COMMENT ON FUNCTION sync.document_path(text) IS 'The keys that a path stands for: {variants,CWS-1042,price}. Errors: 22023 when it is no path.';
 
+CREATE FUNCTION sync.path_label(path text, with_sku boolean) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ps_path_label';
+COMMENT ON FUNCTION sync.path_label(text, boolean) IS 'Where a path leads, in a few words: price, or with_sku price of CWS-1042.';
+
+CREATE FUNCTION sync.path_target(path text) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ps_path_target';
+COMMENT ON FUNCTION sync.path_target(text) IS 'The target in a feed''s profile that sets what a path leads to: product.title, variant.price, variant.options.Color, image.src.';
+
 CREATE FUNCTION sync.document_get(document jsonb, path text) RETURNS jsonb
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ps_document_get';
 COMMENT ON FUNCTION sync.document_get(jsonb, text) IS 'The value at a path; NULL where there is none. Errors: 22023 when it is no path.';
@@ -21,6 +29,12 @@ COMMENT ON FUNCTION sync.document_patch(jsonb, text, jsonb) IS
 CREATE FUNCTION sync.document_patch_all(document jsonb, paths text[], new_values jsonb[]) RETURNS jsonb
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ps_document_patch_all';
 COMMENT ON FUNCTION sync.document_patch_all(jsonb, text[], jsonb[]) IS 'The document with each value set at the path beside it, in their order.';
+
+-- A path, or a pattern of paths in which * stands for anything, as a LIKE pattern.
+CREATE FUNCTION sync.path_pattern(path text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
+	SELECT replace(replace(replace(replace(path, '\', '\\'), '%', '\%'), '_', '\_'), '*', '%')
+$$;
 
 -- The catalogue's side -----------------------------------------------------------------------------------------------------------
 
@@ -90,7 +104,8 @@ BEGIN
 	RETURN QUERY
 	SELECT g.product_no, g.feed_item_id, g.line, g.product_key, g.skus[1], g.product ->> 'title',
 		   coalesce(g.product, '{}')
-		   || CASE WHEN g.images IS NULL THEN '{}' ELSE jsonb_build_object('images', sync.feed_images(g.images)) END
+		   || CASE WHEN g.images IS NULL THEN '{}' WHEN cardinality(g.images) = 1 AND g.images[1] ? 'src' THEN jsonb_build_object('images', jsonb_build_array(g.images[1] - 'position'))
+				ELSE jsonb_build_object('images', sync.feed_images(g.images)) END
 		   || CASE WHEN g.variants IS NULL THEN '{}' ELSE jsonb_build_object('variants', g.variants) END
 	FROM (
 		SELECT r.product_no, min(r.id) AS feed_item_id, min(r.line) AS line, min(r.product_key) AS product_key,

@@ -62,60 +62,36 @@ BEGIN
 END
 $$;
 
--- In a few words, where a path leads: price, color, price of CWS-2.
-CREATE FUNCTION sync.path_label(path text, variants integer) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
-	SELECT CASE
-		WHEN k[1] <> 'variants' THEN replace(k[cardinality(k)], '_', ' ')
-		WHEN cardinality(k) = 2 THEN 'new variant ' || k[2]
-		WHEN variants > 1 THEN format('%s of %s', replace(k[cardinality(k)], '_', ' '), k[2])
-		ELSE replace(k[cardinality(k)], '_', ' ') END
-	FROM sync.document_path(path) k
+-- Which fields differ, the first three by name.
+CREATE FUNCTION sync.change_words(labels text[]) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+	SELECT CASE cardinality(labels)
+		WHEN 1 THEN labels[1] || ' differs'
+		WHEN 2 THEN labels[1] || ' and ' || labels[2] || ' differ'
+		WHEN 3 THEN labels[1] || ', ' || labels[2] || ' and ' || labels[3] || ' differ'
+		ELSE labels[1] || ', ' || labels[2] || ', ' || labels[3] || ' and ' || (cardinality(labels) - 3) || ' more fields differ' END
 $$;
 
-CREATE FUNCTION sync.change_words(paths text[]) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
-	SELECT CASE
-		WHEN cardinality(paths) > 3 THEN format('%s and %s more fields differ', string_agg(l.label, ', ' ORDER BY l.n), cardinality(paths) - 3)
-		ELSE format('%s %s', regexp_replace(string_agg(l.label, ', ' ORDER BY l.n), ', ([^,]*)$', ' and \1'),
-					CASE WHEN cardinality(paths) > 1 THEN 'differ' ELSE 'differs' END) END
-	FROM (SELECT p.n, sync.path_label(p.path, v.variants::integer) AS label
-		  FROM unnest(paths[:3]) WITH ORDINALITY AS p (path, n)
-		  CROSS JOIN (SELECT count(DISTINCT (sync.document_path(q))[2]) AS variants FROM unnest(paths) q WHERE q LIKE 'variants[%') v) l
-$$;
-
+-- Small enough to become part of the query that calls it, which functions with settings of their own do not.
 CREATE FUNCTION sync.match_words(method text, confidence double precision, gtin text) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
+LANGUAGE sql STABLE AS $$
 	SELECT format('matched by %s (%s)',
 		CASE method WHEN 'gtin' THEN coalesce('GTIN ' || gtin, 'GTIN') WHEN 'brand_mpn' THEN 'brand and part number'
-			WHEN 'sku' THEN 'SKU' WHEN 'source' THEN 'a link that was confirmed before' WHEN 'tokens' THEN 'title and other words'
+			WHEN 'sku' THEN 'SKU' WHEN 'link' THEN 'a link that was confirmed before' WHEN 'tokens' THEN 'title and other words'
 			ELSE replace(method, '_', ' ') END,
 		trim_scale(trunc(confidence::numeric, 3)))
 $$;
 
--- The targets of a feed's profile that are set on new products only.
-CREATE FUNCTION sync.create_only_targets(feed_file_id bigint, OUT exact text[], OUT prefix text[])
+-- The targets of a feed's profile that are set on new products only, as LIKE patterns for sync.path_target().
+CREATE FUNCTION sync.create_only_targets(feed_file_id bigint) RETURNS text[]
 LANGUAGE plpgsql STABLE SET search_path = '' AS $$
 BEGIN
-	SELECT coalesce(array_agg(c.target) FILTER (WHERE c.header NOT LIKE '%*'), '{}'),
-		   coalesce(array_agg(c.target) FILTER (WHERE c.header LIKE '%*'), '{}')
-	INTO exact, prefix
-	FROM sync.feed_file f JOIN sync.feed_profile_column c ON c.profile = f.profile
-	WHERE f.id = create_only_targets.feed_file_id AND c.create_only;
+	RETURN (
+		SELECT coalesce(array_agg(DISTINCT CASE WHEN c.target LIKE 'variant.options.%' THEN 'variant.options.%'
+									   ELSE sync.path_pattern(c.target) || CASE WHEN c.header LIKE '%*' THEN '%' ELSE '' END END), '{}')
+		FROM sync.feed_file f JOIN sync.feed_profile_column c ON c.profile = f.profile
+		WHERE f.id = create_only_targets.feed_file_id AND c.create_only);
 END
-$$;
-
-CREATE FUNCTION sync.is_create_only(path text, exact text[], prefix text[]) RETURNS boolean
-LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
-	SELECT CASE
-		WHEN cardinality(exact) + cardinality(prefix) = 0 THEN false
-		WHEN path = 'images' THEN 'image.src' = ANY (exact)
-		ELSE (SELECT t.target = ANY (exact) OR (k[3] = 'options' AND EXISTS (SELECT FROM unnest(exact) e WHERE e LIKE 'variant.options.%'))
-					 OR EXISTS (SELECT FROM unnest(prefix) p WHERE starts_with(t.target, p))
-			  FROM sync.document_path(path) k
-			  CROSS JOIN LATERAL (SELECT CASE k[1] WHEN 'variants' THEN 'variant.' || array_to_string(k[3:], '.')
-										 ELSE 'product.' || array_to_string(k, '.') END AS target) t)
-		END
 $$;
 
 -- A feed product's match: which catalogue product its variants are, with what confidence.  One row a product that matched at all.
@@ -215,6 +191,11 @@ DECLARE
 	skus text[] := (SELECT array_agg(p.sku) FROM unnest(products) p WHERE p.product_id IS NULL);
 	refused integer[];
 BEGIN
+	created := 0;
+	suppressed := 0;
+	IF skus IS NULL THEN
+		RETURN;
+	END IF;
 	UPDATE sync.staging s SET state = 'superseded'
 	WHERE s.connection = stage_creates.connection AND s.sku = ANY (skus) AND s.kind = 'create' AND s.run_id < stage_creates.run_id
 	  AND s.state = 'open' AND s.decision = 'pending';
@@ -243,15 +224,21 @@ $$;
 -- What a person said last about each field of these products, where it was no.
 CREATE FUNCTION sync.refused_fields(connection text, product_ids bigint[], before_run bigint)
 RETURNS TABLE (product_id bigint, path text, new_value jsonb)
-LANGUAGE plpgsql STABLE ROWS 10 SET search_path = '' AS $$
+LANGUAGE plpgsql STABLE ROWS 10 SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
+DECLARE
+	-- In two steps, each of which can only go by its index: statistics of a table that is being filled mislead the planner.
+	ids bigint[] := ARRAY(SELECT s.id FROM sync.staging s
+						  WHERE s.product_id = ANY (product_ids) AND s.connection = refused_fields.connection AND s.run_id < before_run);
 BEGIN
+	IF ids = '{}' THEN
+		RETURN;
+	END IF;
 	RETURN QUERY
 	SELECT d.product_id, d.path, d.new_value
 	FROM (SELECT DISTINCT ON (s.product_id, f.path) s.product_id, f.path, f.new_value, f.decision
 		  FROM sync.staging s JOIN sync.staging_field f ON f.staging_id = s.id
-		  WHERE s.product_id = ANY (product_ids) AND s.connection = refused_fields.connection AND s.run_id < before_run
-			AND f.decision <> 'pending'
+		  WHERE s.id = ANY (ids) AND f.staging_id = ANY (ids) AND f.decision <> 'pending'
 		  ORDER BY s.product_id, f.path, f.id DESC) d
 	WHERE d.decision = 'rejected';
 END
@@ -270,7 +257,7 @@ LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
 $$;
 
 -- Updates of a batch: one entry a product, one row a field.
-CREATE FUNCTION sync.stage_updates(run_id bigint, connection text, products sync.staged[], exact text[], prefix text[],
+CREATE FUNCTION sync.stage_updates(run_id bigint, connection text, products sync.staged[], create_only text[],
 								   OUT updated bigint, OUT unchanged bigint, OUT suppressed bigint, OUT fields bigint)
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
@@ -278,6 +265,10 @@ DECLARE
 	ids bigint[] := (SELECT array_agg(DISTINCT p.product_id) FROM unnest(products) p WHERE p.product_id IS NOT NULL);
 	quiet integer[];
 BEGIN
+	IF ids IS NULL THEN
+		SELECT 0, 0, 0, 0 INTO updated, unchanged, suppressed, fields;
+		RETURN;
+	END IF;
 	UPDATE sync.staging s SET state = 'superseded'
 	WHERE s.product_id = ANY (ids) AND s.connection = stage_updates.connection AND s.run_id < stage_updates.run_id
 	  AND s.state = 'open' AND s.decision = 'pending';
@@ -286,15 +277,16 @@ BEGIN
 		SELECT p.*, c.version, c.document AS present
 		FROM unnest(products) p JOIN sync.product_documents(ids) c ON c.product_id = p.product_id),
 	differs AS MATERIALIZED (
-		SELECT b.product_no, b.version, f.path, f.old_value, f.new_value,
+		SELECT b.product_no, b.version, f.path, f.old_value, f.new_value, f.n,
+			   (SELECT count(*) FROM jsonb_object_keys(b.document -> 'variants')) AS variants,
 			   r.path IS NOT NULL AND f.new_value IS NOT DISTINCT FROM r.new_value AS refused
 		FROM base b
-		CROSS JOIN LATERAL sync.document_diff(b.present, b.document) f
+		CROSS JOIN LATERAL sync.document_diff(b.present, b.document) WITH ORDINALITY AS f (path, old_value, new_value, n)
 		LEFT JOIN sync.refused_fields(stage_updates.connection, ids, stage_updates.run_id) r
 			ON r.product_id = b.product_id AND r.path = f.path
-		WHERE NOT sync.is_create_only(f.path, exact, prefix)),
+		WHERE NOT sync.path_target(f.path) LIKE ANY (create_only)),
 	change AS MATERIALIZED (
-		SELECT d.product_no, array_agg(d.path ORDER BY d.path) AS paths,
+		SELECT d.product_no, array_agg(sync.path_label(d.path, d.variants > 1) ORDER BY d.n) AS labels,
 			   bool_or(d.path LIKE 'variants[%]' AND d.old_value IS NULL AND cardinality(sync.document_path(d.path)) = 2) AS new_variant
 		FROM differs d WHERE NOT d.refused
 		GROUP BY d.product_no),
@@ -302,7 +294,8 @@ BEGIN
 		INSERT INTO sync.staging (run_id, connection, kind, title, sku, reason, confidence, method, evidence, flags, product_id, base_version,
 								  product_no, feed_item_id, links)
 		SELECT stage_updates.run_id, stage_updates.connection, 'update', coalesce(b.present ->> 'title', b.title), b.sku,
-			   sync.change_words(c.paths) || '; ' || sync.match_words(b.method, b.confidence, b.gtin) || sync.flag_words(n.flags),
+			   sync.change_words(c.labels) || '; ' || sync.match_words(b.method, b.confidence, b.gtin)
+			   || CASE WHEN n.flags = '{}' THEN '' ELSE sync.flag_words(n.flags) END,
 			   b.confidence, b.method, coalesce(b.evidence, '{}'), n.flags, b.product_id, b.version, b.product_no, b.feed_item_id, b.links
 		FROM base b
 		JOIN change c ON c.product_no = b.product_no
@@ -351,26 +344,25 @@ LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	run record;
 	products sync.staged[];
+	present bigint[];
 	done integer[];
 	creates record;
 	updates record;
-	exact text[];
-	prefix text[];
 BEGIN
 	SELECT r.connection, r.feed_file_id INTO STRICT run FROM sync.run r WHERE r.id = stage_range.run_id;
+	SELECT array_agg(s.id) INTO present FROM sync.staging s WHERE s.run_id = stage_range.run_id AND s.product_no BETWEEN from_no AND to_no;
 	DELETE FROM sync.staging s
-	WHERE s.run_id = stage_range.run_id AND s.product_no BETWEEN from_no AND to_no AND s.state = 'open' AND s.decision = 'pending'
+	WHERE s.id = ANY (present) AND s.state = 'open' AND s.decision = 'pending'
 	  AND NOT EXISTS (SELECT FROM sync.staging_field f WHERE f.staging_id = s.id AND f.decision <> 'pending');
-	SELECT coalesce(array_agg(s.product_no), '{}') INTO done
-	FROM sync.staging s WHERE s.run_id = stage_range.run_id AND s.product_no BETWEEN from_no AND to_no;
+	SELECT coalesce(array_agg(s.product_no), '{}') INTO done FROM sync.staging s WHERE s.id = ANY (present);
 
 	SELECT coalesce(array_agg(ROW(p.*)::sync.staged ORDER BY p.product_no), '{}') INTO products
 	FROM sync.staged_products(stage_range.run_id, from_no, to_no,
 		sync.setting_value(run.connection, 'match_threshold')::double precision, sync.setting_value(run.connection, 'unknown_products')) p
 	WHERE p.product_no <> ALL (done);
-	SELECT c.exact, c.prefix INTO exact, prefix FROM sync.create_only_targets(run.feed_file_id) c;
 	SELECT * INTO creates FROM sync.stage_creates(stage_range.run_id, run.connection, products);
-	SELECT * INTO updates FROM sync.stage_updates(stage_range.run_id, run.connection, products, exact, prefix);
+	SELECT * INTO updates FROM sync.stage_updates(stage_range.run_id, run.connection, products,
+		sync.create_only_targets(run.feed_file_id));
 	RETURN jsonb_build_object('done', to_no - from_no + 1, 'created', creates.created, 'updated', updates.updated,
 		'unchanged', updates.unchanged, 'suppressed', creates.suppressed + updates.suppressed, 'fields', updates.fields,
 		'skipped', to_no - from_no + 1 - cardinality(products) - cardinality(done));
@@ -381,7 +373,7 @@ CREATE FUNCTION sync.work_stage_batch(job_ids bigint[]) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
 	job record;
-	counts jsonb := '{}';
+	counts jsonb := '{}'::jsonb;
 BEGIN
 	FOR job IN SELECT j.run_id, j.payload FROM sync.job j WHERE j.id = ANY (job_ids) ORDER BY j.id LOOP
 		counts := sync.counts_add(counts,
@@ -400,7 +392,7 @@ LANGUAGE plpgsql SET search_path = '' AS $$
 #variable_conflict use_column
 DECLARE
 	flagged bigint;
-	threshold double precision := (SELECT sync.setting_value(r.connection, 'match_threshold') FROM sync.run r WHERE r.id = run_id);
+	threshold double precision := (SELECT sync.setting_value(r.connection, 'match_threshold')::double precision FROM sync.run r WHERE r.id = run_id);
 BEGIN
 	UPDATE sync.staging s
 	SET flags = array_append(s.flags, 'shared_match'), reason = s.reason || sync.flag_words(ARRAY['shared_match'])
@@ -509,7 +501,7 @@ CREATE FUNCTION sync.work_stage_finish(job_ids bigint[]) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
 	id bigint;
-	counts jsonb := '{}';
+	counts jsonb := '{}'::jsonb;
 BEGIN
 	FOR id IN SELECT DISTINCT j.run_id FROM sync.job j WHERE j.id = ANY (job_ids) LOOP
 		counts := sync.counts_add(counts, sync.finish_staging(id));

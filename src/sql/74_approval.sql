@@ -78,7 +78,7 @@ BEGIN
 		ELSE
 			SELECT d.decided_by, d.decided_how, now() INTO NEW.decided_by, NEW.decided_how, NEW.decided_at FROM sync.decision_by() d;
 		END IF;
-		NEW.state := CASE NEW.decision WHEN 'rejected' THEN 'rejected' ELSE 'open' END;
+		NEW.state := CASE NEW.decision WHEN 'rejected' THEN 'rejected' ELSE 'open' END::sync.staging_state;
 		RETURN NEW;
 	END
 	$$;
@@ -230,12 +230,6 @@ ALTER FUNCTION sync.apply_wanted(bigint, text, boolean) OWNER TO sync_worker;
 
 -- Decisions by call ----------------------------------------------------------------------------------------------------------------
 
--- A path, or a pattern of paths in which * stands for anything, as a LIKE pattern.
-CREATE FUNCTION sync.path_pattern(path text) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
-	SELECT replace(replace(replace(replace(path, '\', '\\'), '%', '\%'), '_', '\_'), '*', '%')
-$$;
-
 -- A filter's keys as conditions on sync.staging s.
 CREATE FUNCTION sync.staging_condition(filter jsonb) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = '' AS $$
@@ -294,7 +288,7 @@ CREATE FUNCTION sync.decide(ids bigint[], decision text, note text, dry_run bool
 LANGUAGE plpgsql SET search_path = '' AS $$
 #variable_conflict use_column
 DECLARE
-	wanted sync.decision := decide.decision;
+	wanted sync.decision := decide.decision::sync.decision;
 	chosen bigint[];
 	field_ids bigint[];
 BEGIN

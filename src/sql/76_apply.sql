@@ -58,7 +58,7 @@ BEGIN
 		  WHERE s.run_id = apply_take.run_id AND s.state = 'open' AND s.decision = 'approved'
 		  ORDER BY s.id LIMIT most FOR UPDATE SKIP LOCKED) t;
 	IF ids IS NULL THEN
-		RETURN '{}';
+		RETURN '{}'::bigint[];
 	END IF;
 	WITH field AS (SELECT f.id FROM sync.staging_field f WHERE f.staging_id = ANY (ids) FOR UPDATE SKIP LOCKED)
 	SELECT array_agg(f.staging_id) INTO busy
@@ -229,7 +229,6 @@ DECLARE
 	product_ids bigint[];
 	versions integer[];
 	documents jsonb[];
-	paths text[];
 	all_products bigint[] := (SELECT array_agg(s.product_id) FROM sync.staging s WHERE s.id = ANY (entry_ids) AND s.kind = 'update');
 	same bigint[];
 BEGIN
@@ -351,8 +350,8 @@ BEGIN
 	WHERE s.id = ANY (gone);
 	SELECT * INTO result FROM sync.apply_entries(ARRAY(SELECT i FROM unnest(ids) i WHERE i <> ALL (coalesce(back || gone, '{}'))
 													   ORDER BY i));
-	IF result.applied > 0 AND to_regprocedure('sync.catalogue_changed()') IS NOT NULL THEN
-		EXECUTE 'SELECT sync.catalogue_changed()';
+	IF result.applied > 0 THEN
+		PERFORM sync.catalogue_changed();
 	END IF;
 	rest := EXISTS (SELECT FROM sync.staging s WHERE s.run_id = run.id AND s.state = 'open' AND s.decision = 'approved');
 	IF rest THEN
@@ -369,7 +368,7 @@ CREATE FUNCTION sync.work_apply_batch(job_ids bigint[]) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
 	id bigint;
-	counts jsonb := '{}';
+	counts jsonb := '{}'::jsonb;
 BEGIN
 	FOR id IN SELECT DISTINCT j.run_id FROM sync.job j WHERE j.id = ANY (job_ids) AND j.run_id IS NOT NULL ORDER BY j.run_id LOOP
 		counts := sync.counts_add(counts, sync.apply_run(id));
@@ -458,6 +457,9 @@ BEGIN
 			EXECUTE 'UPDATE sync.product_version v SET document = d.document FROM sync.product_documents($1) d '
 				'WHERE v.product_id = d.product_id AND v.version = 1 AND v.document IS NULL' USING product_ids;
 		END IF;
+		IF to_regprocedure('sync.catalogue_changed()') IS NOT NULL THEN
+			EXECUTE 'SELECT sync.catalogue_changed()';
+		END IF;
 	END
 	$$;
 	REVOKE ALL ON FUNCTION sync.manual_versions(bigint[], jsonb[]) FROM PUBLIC;
@@ -487,35 +489,45 @@ BEGIN
 	END
 	$$;
 
-	CREATE OR REPLACE FUNCTION sync.variant_edited() RETURNS trigger
+	CREATE OR REPLACE FUNCTION sync.variant_updated() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 	BEGIN
-		IF TG_OP = 'UPDATE' THEN
-			PERFORM sync.manual_versions(array_agg(c.product_id ORDER BY c.product_id), array_agg(c.changes ORDER BY c.product_id))
-			FROM (SELECT f.product_id, jsonb_object_agg(f.path, jsonb_build_object('old', f.old, 'new', f.new)) AS changes
-				  FROM (SELECT coalesce(a.product_id, b.product_id) AS product_id, coalesce(a.path, b.path) AS path,
-							   a.value AS old, b.value AS new
-						FROM (SELECT o.product_id, g.path, g.value FROM old_variant o, sync.variant_fields(to_jsonb(o)) g) a
-						FULL JOIN (SELECT n.product_id, g.path, g.value FROM new_variant n, sync.variant_fields(to_jsonb(n)) g) b
-							ON b.product_id = a.product_id AND b.path = a.path
-						WHERE a.value IS DISTINCT FROM b.value) f
-				  GROUP BY f.product_id) c
-			HAVING count(*) > 0;
-		ELSIF TG_OP = 'INSERT' THEN
-			PERFORM sync.manual_versions(array_agg(c.product_id ORDER BY c.product_id), array_agg(c.changes ORDER BY c.product_id))
-			FROM (SELECT n.product_id, jsonb_object_agg(sync.variant_path(n.sku),
-						 jsonb_build_object('old', NULL, 'new', sync.variant_document(to_jsonb(n)))) AS changes
-				  FROM new_variant n JOIN sync.product p ON p.id = n.product_id AND p.version > 0
-				  GROUP BY n.product_id) c
-			HAVING count(*) > 0;
-		ELSE
-			PERFORM sync.manual_versions(array_agg(c.product_id ORDER BY c.product_id), array_agg(c.changes ORDER BY c.product_id))
-			FROM (SELECT o.product_id, jsonb_object_agg(sync.variant_path(o.sku),
-						 jsonb_build_object('old', sync.variant_document(to_jsonb(o)), 'new', NULL)) AS changes
-				  FROM old_variant o JOIN sync.product p ON p.id = o.product_id
-				  GROUP BY o.product_id) c
-			HAVING count(*) > 0;
-		END IF;
+		PERFORM sync.manual_versions(array_agg(c.product_id ORDER BY c.product_id), array_agg(c.changes ORDER BY c.product_id))
+		FROM (SELECT f.product_id, jsonb_object_agg(f.path, jsonb_build_object('old', f.old, 'new', f.new)) AS changes
+			  FROM (SELECT coalesce(a.product_id, b.product_id) AS product_id, coalesce(a.path, b.path) AS path,
+						   a.value AS old, b.value AS new
+					FROM (SELECT o.product_id, g.path, g.value FROM old_variant o, sync.variant_fields(to_jsonb(o)) g) a
+					FULL JOIN (SELECT n.product_id, g.path, g.value FROM new_variant n, sync.variant_fields(to_jsonb(n)) g) b
+						ON b.product_id = a.product_id AND b.path = a.path
+					WHERE a.value IS DISTINCT FROM b.value) f
+			  GROUP BY f.product_id) c
+		HAVING count(*) > 0;
+		RETURN NULL;
+	END
+	$$;
+
+	CREATE OR REPLACE FUNCTION sync.variant_inserted() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+	BEGIN
+		PERFORM sync.manual_versions(array_agg(c.product_id ORDER BY c.product_id), array_agg(c.changes ORDER BY c.product_id))
+		FROM (SELECT n.product_id, jsonb_object_agg(sync.variant_path(n.sku),
+					 jsonb_build_object('old', NULL, 'new', sync.variant_document(to_jsonb(n)))) AS changes
+			  FROM new_variant n JOIN sync.product p ON p.id = n.product_id AND p.version > 0
+			  GROUP BY n.product_id) c
+		HAVING count(*) > 0;
+		RETURN NULL;
+	END
+	$$;
+
+	CREATE OR REPLACE FUNCTION sync.variant_deleted() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+	BEGIN
+		PERFORM sync.manual_versions(array_agg(c.product_id ORDER BY c.product_id), array_agg(c.changes ORDER BY c.product_id))
+		FROM (SELECT o.product_id, jsonb_object_agg(sync.variant_path(o.sku),
+					 jsonb_build_object('old', sync.variant_document(to_jsonb(o)), 'new', NULL)) AS changes
+			  FROM old_variant o JOIN sync.product p ON p.id = o.product_id
+			  GROUP BY o.product_id) c
+		HAVING count(*) > 0;
 		RETURN NULL;
 	END
 	$$;
@@ -526,11 +538,11 @@ BEGIN
 		REFERENCING OLD TABLE AS old_product NEW TABLE AS new_product
 		FOR EACH STATEMENT WHEN (current_user <> 'sync_worker') EXECUTE FUNCTION sync.product_edited();
 	CREATE OR REPLACE TRIGGER variant_1_inserted AFTER INSERT ON sync.variant REFERENCING NEW TABLE AS new_variant
-		FOR EACH STATEMENT WHEN (current_user <> 'sync_worker') EXECUTE FUNCTION sync.variant_edited();
+		FOR EACH STATEMENT WHEN (current_user <> 'sync_worker') EXECUTE FUNCTION sync.variant_inserted();
 	CREATE OR REPLACE TRIGGER variant_2_updated AFTER UPDATE ON sync.variant
 		REFERENCING OLD TABLE AS old_variant NEW TABLE AS new_variant
-		FOR EACH STATEMENT WHEN (current_user <> 'sync_worker') EXECUTE FUNCTION sync.variant_edited();
+		FOR EACH STATEMENT WHEN (current_user <> 'sync_worker') EXECUTE FUNCTION sync.variant_updated();
 	CREATE OR REPLACE TRIGGER variant_3_deleted AFTER DELETE ON sync.variant REFERENCING OLD TABLE AS old_variant
-		FOR EACH STATEMENT WHEN (current_user <> 'sync_worker') EXECUTE FUNCTION sync.variant_edited();
+		FOR EACH STATEMENT WHEN (current_user <> 'sync_worker') EXECUTE FUNCTION sync.variant_deleted();
 END
 $install$;

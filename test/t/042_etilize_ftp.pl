@@ -28,7 +28,8 @@ sub feed
 		'feed.csv' => ProductSync::Feed::csv({ Title => 'Binder ' . rand, 'URL handle' => 'binder', Vendor => 'Acme', Type => 'Binders', SKU => 'HB-1' }));
 }
 
-sub spool { return $node->data_dir . '/product_sync/' . $_[0] }
+my $database = $node->value('SELECT oid FROM pg_database WHERE datname = current_database()');
+sub spool { return $node->data_dir . "/product_sync/$database/$_[0]" }
 sub has { return $node->value("SELECT $_[0] FROM sync.run WHERE id = $_[1]") }
 
 # Waits until a run has its file, or has ended without; returns the state of its file, or of the run.
