@@ -1,5 +1,11 @@
 -- The queue, worked on in this session by CALL sync_work(): the workers' own code, one commit a step.
-SELECT sync_install() LIKE 'installed%' OR sync_install() LIKE 'already%' AS installed;
+\set SHOW_CONTEXT never
+SET client_min_messages = warning;
+DROP EXTENSION IF EXISTS product_sync CASCADE;
+DROP SCHEMA IF EXISTS sync CASCADE;
+CREATE EXTENSION product_sync;
+SELECT sync_install();
+RESET client_min_messages;
 
 CREATE TABLE seen (id bigint, note text);
 GRANT ALL ON seen TO sync_worker;

@@ -14,6 +14,11 @@
 #include "storage/latch.h"
 #include "utils/acl.h"
 
+/* 16: the macros of variable-length values have a header of their own. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 /* 17: a wait event set belongs to a resource owner instead of a memory context. */
 #if PG_VERSION_NUM >= 170000
 #define ps_create_wait_event_set(n) CreateWaitEventSet(NULL, (n))

@@ -10,6 +10,7 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -19,6 +20,8 @@
 
 PG_FUNCTION_INFO_V1(ps_document_diff);
 PG_FUNCTION_INFO_V1(ps_document_path);
+PG_FUNCTION_INFO_V1(ps_path_label);
+PG_FUNCTION_INFO_V1(ps_path_target);
 PG_FUNCTION_INFO_V1(ps_document_get);
 PG_FUNCTION_INFO_V1(ps_document_patch);
 PG_FUNCTION_INFO_V1(ps_document_patch_all);
@@ -202,6 +205,55 @@ ps_document_path(PG_FUNCTION_ARGS)
 	for (int i = 0; i < path.count; i++)
 		keys[i] = PointerGetDatum(cstring_to_text_with_len(path.keys[i].data, (int) path.keys[i].length));
 	PG_RETURN_ARRAYTYPE_P(construct_array(keys, path.count, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+static void
+append_key(StringInfo out, const DiffPath *path, int key)
+{
+	appendBinaryStringInfo(out, path->keys[key].data, (int) path->keys[key].length);
+}
+
+/* sync.path_label(path text, with_sku boolean): where it leads, in a few words; a variant is named only with_sku. */
+Datum
+ps_path_label(PG_FUNCTION_ARGS)
+{
+	DiffPath	path;
+	StringInfoData out;
+
+	path_from_text(PG_GETARG_TEXT_PP(0), &path);
+	initStringInfo(&out);
+	if (path.count == 2 && diff_text_is(path.keys[0], "variants"))
+		appendStringInfoString(&out, "variant ");
+	append_key(&out, &path, path.count - 1);
+	if (path.count > 2 && PG_GETARG_BOOL(1))
+	{
+		appendStringInfoString(&out, " of ");
+		append_key(&out, &path, 1);
+	}
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(out.data, out.len));
+}
+
+/* sync.path_target(path text): the target of a feed's profile that sets this field. */
+Datum
+ps_path_target(PG_FUNCTION_ARGS)
+{
+	DiffPath	path;
+	StringInfoData out;
+	int			first;
+
+	path_from_text(PG_GETARG_TEXT_PP(0), &path);
+	initStringInfo(&out);
+	first = diff_text_is(path.keys[0], "variants") ? 2 : 0;
+	if (path.count == 1 && diff_text_is(path.keys[0], "images"))
+		appendStringInfoString(&out, "image.src");
+	else
+		appendStringInfoString(&out, first == 2 ? "variant" : "product");
+	for (int i = first; i < path.count && out.data[0] != 'i'; i++)
+	{
+		appendStringInfoChar(&out, '.');
+		append_key(&out, &path, i);
+	}
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(out.data, out.len));
 }
 
 /* sync.document_get(document jsonb, path text): the value there; null where there is none. */

@@ -73,6 +73,7 @@ typedef struct IndexItem
 	uint32_t	mpn_stem;
 	uint32_t	brand;
 	uint32_t	brand_head;
+	uint32_t	colours;
 	float		price;
 	float		pack;
 	uint8_t		conditions;
@@ -87,10 +88,11 @@ typedef struct IndexKey
 	uint32_t	item;
 } IndexKey;
 
-/* An entry of the forward list: term, how many plain tokens it spans less 1, and whether the item has it already. */
+/* An entry of the forward list: term, its span less 1, whether the item has it already, whether it is of the description. */
 #define FORWARD_TERM(entry) ((entry) & 0x07FFFFFFu)
 #define FORWARD_SPAN(entry) ((((entry) >> 27) & 3u) + 1)
 #define FORWARD_REPEATED 0x20000000u
+#define FORWARD_EXTRA 0x40000000u
 #define INDEX_MAX_TERMS 0x07FFFFFFu
 
 typedef struct MatchIndex
@@ -128,23 +130,23 @@ typedef enum IndexStatus
 typedef struct IndexBuilder IndexBuilder;
 
 /* item.c */
-extern void item_prepare(MatchItem *item, const MatchFields *fields, uint64_t seed);
+extern void item_prepare(MatchItem *item, const MatchFields *fields, uint64_t seed, bool existing);
 
 /* index_build.c */
-extern IndexBuilder *index_begin(uint64_t seed, uint64_t version);
-extern bool index_add(IndexBuilder *builder, const MatchFields *fields);
-extern bool index_finish(IndexBuilder *builder, MatchIndex *index);
-extern void index_abandon(IndexBuilder *builder);
-extern void index_free(MatchIndex *index);
+extern IndexBuilder *mindex_begin(uint64_t seed, uint64_t version);
+extern bool mindex_add(IndexBuilder *builder, const MatchFields *fields);
+extern bool mindex_finish(IndexBuilder *builder, MatchIndex *index);
+extern void mindex_abandon(IndexBuilder *builder);
+extern void mindex_free(MatchIndex *index);
 
 /* index_file.c */
-extern bool index_write(const MatchIndex *index, const char *path);
-extern IndexStatus index_open(MatchIndex *index, const char *path);
-extern const char *index_status_text(IndexStatus status);
+extern bool mindex_write(const MatchIndex *index, const char *path);
+extern IndexStatus mindex_open(MatchIndex *index, const char *path);
+extern const char *mindex_status_text(IndexStatus status);
 
 /* The hash under which a GTIN is filed. */
 static inline uint64_t
-index_gtin_hash(uint64_t gtin)
+mindex_gtin_hash(uint64_t gtin)
 {
 	uint64_t	h = gtin * UINT64_C(0x9e3779b97f4a7c15);
 
@@ -153,7 +155,7 @@ index_gtin_hash(uint64_t gtin)
 
 /* Id of an item, not NUL-terminated. */
 static inline const char *
-index_item_id(const MatchIndex *index, uint32_t item, size_t *length)
+mindex_item_id(const MatchIndex *index, uint32_t item, size_t *length)
 {
 	uint32_t	start = index->items[item].id;
 	uint32_t	end = index->items[item + 1].id;
@@ -166,7 +168,7 @@ index_item_id(const MatchIndex *index, uint32_t item, size_t *length)
 
 /* The term of this hash, or UINT32_MAX. */
 static inline uint32_t
-index_find_term(const MatchIndex *index, uint64_t hash)
+mindex_find_term(const MatchIndex *index, uint64_t hash)
 {
 	uint32_t	slot = (uint32_t) hash & index->term_mask;
 	uint32_t	probes;

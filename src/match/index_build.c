@@ -85,7 +85,7 @@ array_trim(Array *array, size_t size)
 
 /* Starts an index.  The seed should be random where hostile text may come in.  Returns NULL when memory is out. */
 IndexBuilder *
-index_begin(uint64_t seed, uint64_t version)
+mindex_begin(uint64_t seed, uint64_t version)
 {
 	IndexBuilder *builder = calloc(1, sizeof(IndexBuilder));
 
@@ -175,7 +175,7 @@ add_key(Array *keys, uint64_t hash, uint32_t item)
 
 /* Adds an item.  Returns false when memory is out; the builder can then only be abandoned. */
 bool
-index_add(IndexBuilder *builder, const MatchFields *fields)
+mindex_add(IndexBuilder *builder, const MatchFields *fields)
 {
 	MatchItem  *item = &builder->item;
 	uint32_t	number = (uint32_t) builder->items.used;
@@ -184,7 +184,7 @@ index_add(IndexBuilder *builder, const MatchFields *fields)
 	char	   *id;
 	int			i;
 
-	item_prepare(item, fields, builder->seed);
+	item_prepare(item, fields, builder->seed, true);
 	forward = array_extend(&builder->forward, (size_t) item->tokens.n, sizeof(uint32_t));
 	id = array_extend(&builder->ids, fields->id.length, 1);
 	if (entry == NULL || forward == NULL || id == NULL)
@@ -201,6 +201,7 @@ index_add(IndexBuilder *builder, const MatchFields *fields)
 	entry->brand = item->brand;
 	entry->brand_head = item->brand_head;
 	entry->price = item->price;
+	entry->colours = item->tokens.colours;
 	entry->pack = item->tokens.pack;
 	entry->conditions = (uint8_t) item->tokens.conditions;
 	entry->gtin_damaged = item->gtin == 0 && entry->gtin != 0;
@@ -212,7 +213,7 @@ index_add(IndexBuilder *builder, const MatchFields *fields)
 
 		if (term == UINT32_MAX)
 			return false;
-		forward[i] = term | (uint32_t) (token->span - 1) << 27;
+		forward[i] = term | (uint32_t) (token->span - 1) << 27 | (i >= item->tokens.n_title ? FORWARD_EXTRA : 0);
 		last = (uint32_t *) builder->last_item.data + term;
 		if (*last == number + 1)
 			forward[i] |= FORWARD_REPEATED;
@@ -220,7 +221,7 @@ index_add(IndexBuilder *builder, const MatchFields *fields)
 			((IndexTerm *) builder->terms.data)[term].df++;
 		*last = number + 1;
 	}
-	return (entry->gtin == 0 || add_key(&builder->gtins, index_gtin_hash(entry->gtin), number)) &&
+	return (entry->gtin == 0 || add_key(&builder->gtins, mindex_gtin_hash(entry->gtin), number)) &&
 		(item->mpn == 0 || add_key(&builder->mpns, item->mpn, number)) &&
 		(item->sku == 0 || add_key(&builder->skus, item->sku, number));
 }
@@ -293,7 +294,7 @@ build_postings(IndexBuilder *builder, uint32_t *n_postings)
  * Completes the index and frees the builder.  Returns false, with the builder still to be abandoned, when memory is out.
  */
 bool
-index_finish(IndexBuilder *builder, MatchIndex *index)
+mindex_finish(IndexBuilder *builder, MatchIndex *index)
 {
 	IndexItem  *end = array_extend(&builder->items, 1, sizeof(IndexItem));
 
@@ -313,7 +314,7 @@ index_finish(IndexBuilder *builder, MatchIndex *index)
 	index->postings = build_postings(builder, &index->n_postings);
 	if (index->gtin_keys == NULL || index->mpn_keys == NULL || index->sku_keys == NULL || index->postings == NULL)
 	{
-		index_free(index);
+		mindex_free(index);
 		return false;
 	}
 	index->version = builder->version;
@@ -338,7 +339,7 @@ index_finish(IndexBuilder *builder, MatchIndex *index)
 
 /* Frees a builder whose index is not wanted. */
 void
-index_abandon(IndexBuilder *builder)
+mindex_abandon(IndexBuilder *builder)
 {
 	if (builder == NULL)
 		return;

@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define FILE_MAGIC "PSMATCH\n"
-#define FILE_FORMAT 2
+#define FILE_FORMAT 3
 #define SECTION_ALIGN 64
 #define N_SECTIONS 9
 
@@ -162,7 +162,7 @@ write_block(int fd, const void *data, size_t size)
  * the checksum.  Returns false with errno set, and leaves no file of its own behind.
  */
 bool
-index_write(const MatchIndex *index, const char *path)
+mindex_write(const MatchIndex *index, const char *path)
 {
 	size_t		room = strlen(path) + 32;
 	char	   *temporary = malloc(room);
@@ -277,7 +277,7 @@ read_mapped(MatchIndex *index, const char *base, size_t size)
  * cannot be used; the index is then empty.
  */
 IndexStatus
-index_open(MatchIndex *index, const char *path)
+mindex_open(MatchIndex *index, const char *path)
 {
 	struct stat info;
 	void	   *base;
@@ -314,7 +314,7 @@ index_open(MatchIndex *index, const char *path)
 }
 
 const char *
-index_status_text(IndexStatus status)
+mindex_status_text(IndexStatus status)
 {
 	switch (status)
 	{
@@ -333,7 +333,7 @@ index_status_text(IndexStatus status)
 
 /* Frees an index, or unmaps its file. */
 void
-index_free(MatchIndex *index)
+mindex_free(MatchIndex *index)
 {
 	if (index->mapping != NULL)
 		munmap(index->mapping, index->mapping_size);

@@ -14,17 +14,14 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#if __has_include("varatt.h")
-#include "varatt.h"				/* apart from postgres.h since 16 */
-#endif
 
 static void
 owner_free(void *arg)
 {
 	MatchOwner *owner = arg;
 
-	index_abandon(owner->builder);
-	index_free(&owner->index);
+	mindex_abandon(owner->builder);
+	mindex_free(&owner->index);
 	scratch_free(owner->scratch);
 	owner->builder = NULL;
 	owner->scratch = NULL;
@@ -92,8 +89,8 @@ read_text(HeapTuple tuple, TupleDesc desc, int column)
 }
 
 /* A price as people write it: currency signs, spaces and thousands' commas do not matter.  0 where it is no number. */
-static double
-read_price(MatchText text)
+double
+match_read_price(MatchText text)
 {
 	char		number[32];
 	int			n = 0;
@@ -122,7 +119,7 @@ match_read_row(HeapTuple tuple, TupleDesc desc, int first, MatchFields *fields)
 	fields->mpn = read_text(tuple, desc, first + 4);
 	fields->title = read_text(tuple, desc, first + 5);
 	fields->description = read_text(tuple, desc, first + 6);
-	fields->price = read_price(read_text(tuple, desc, first + 7));
+	fields->price = match_read_price(read_text(tuple, desc, first + 7));
 }
 
 /*
@@ -135,7 +132,7 @@ match_build_index(MatchOwner *owner, const char *query, uint64 version)
 	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "match batch", ALLOCSET_DEFAULT_SIZES);
 	Portal		portal = SPI_cursor_open_with_args("match_existing", query, 0, NULL, NULL, NULL, true, 0);
 
-	owner->builder = index_begin(match_seed(), version);
+	owner->builder = mindex_begin(match_seed(), version);
 	if (owner->builder == NULL)
 		out_of_memory();
 	for (;;)
@@ -152,7 +149,7 @@ match_build_index(MatchOwner *owner, const char *query, uint64 version)
 			MatchFields fields;
 
 			match_read_row(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &fields);
-			if (fields.id.data != NULL && !index_add(owner->builder, &fields))
+			if (fields.id.data != NULL && !mindex_add(owner->builder, &fields))
 				out_of_memory();
 		}
 		MemoryContextSwitchTo(old);
@@ -163,7 +160,7 @@ match_build_index(MatchOwner *owner, const char *query, uint64 version)
 	SPI_freetuptable(SPI_tuptable);
 	SPI_cursor_close(portal);
 	MemoryContextDelete(batch);
-	if (!index_finish(owner->builder, &owner->index))
+	if (!mindex_finish(owner->builder, &owner->index))
 		out_of_memory();
 	owner->builder = NULL;
 }

@@ -22,6 +22,7 @@ typedef struct QueryToken
 	uint8_t		kind;
 	uint8_t		unit;
 	bool		repeated;		/* stands earlier in the item */
+	bool		extra;			/* of the description */
 	uint32_t	stem;
 	float		value;
 	uint32_t	hash;
@@ -49,7 +50,7 @@ extern int	match_search(const MatchIndex *index, MatchScratch *scratch, const Ma
 /* features.c */
 extern void features_compare(const MatchIndex *index, const MatchQuery *query, uint32_t item, float features[N_FEATURES]);
 extern float features_overlap(const MatchIndex *index, const MatchQuery *query, uint32_t item);
-extern float index_idf(const MatchIndex *index, uint32_t df);
+extern float mindex_idf(const MatchIndex *index, uint32_t df);
 
 /* The token of the query that has this term, or -1. */
 static inline int

@@ -80,7 +80,6 @@ COMMENT ON FUNCTION sync.setting_value(text, text) IS 'A setting of a connection
 CREATE FUNCTION sync.install_part_95_grants() RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
 BEGIN
-	GRANT USAGE ON SCHEMA sync TO sync_viewer;
 	GRANT SELECT ON ALL TABLES IN SCHEMA sync TO sync_viewer;
 	GRANT UPDATE (decision, note) ON sync.staging, sync.staging_field TO sync_approver;
 	GRANT UPDATE (read_at) ON sync.notification TO sync_viewer;
@@ -100,6 +99,16 @@ BEGIN
 		item record;
 		unit text;
 	BEGIN
+		-- Here and not only in the table's CHECKs: their message would show the row, and with it a password that does not belong there.
+		IF NEW.base_url !~ '^(ftp|ftps|http|https)://[^/@[:space:]]+(/|$)' OR NEW.base_url ~ '@' THEN
+			RAISE EXCEPTION 'base_url of connection "%" is not an address such as ftp://host/folder/ or https://host/path/', NEW.name
+				USING ERRCODE = 'invalid_parameter_value',
+					  HINT = 'User name and password do not belong in it: set username and secret_ref.';
+		ELSIF NEW.secret_ref !~ '^(vault|file|env):[A-Za-z0-9_.-]+$' THEN
+			RAISE EXCEPTION 'secret_ref of connection "%" does not say where the secret is', NEW.name
+				USING ERRCODE = 'invalid_parameter_value',
+					  HINT = 'It is vault:NAME, file:NAME or env:NAME, never the secret itself.';
+		END IF;
 		FOR item IN SELECT e.key, e.value #>> '{}' AS value FROM jsonb_each(NEW.settings) e LOOP
 			SELECT s.unit INTO unit FROM sync.setting s WHERE s.name = item.key;
 			IF NOT FOUND THEN

@@ -152,6 +152,8 @@ BEGIN
 		UPDATE sync.run_phase p SET error = job_put_back.error
 		FROM sync.job j WHERE j.id = job_put_back.id AND p.id = j.phase_id;
 	END IF;
+	-- The coordinator may be asleep for longer than this job.
+	PERFORM sync.wake();
 END
 $$;
 

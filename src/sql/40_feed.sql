@@ -30,6 +30,9 @@ BEGIN
 		('max_feed_shrink', '0.3', 'share', 'A feed with fewer products than the one before by more than this share is held as a whole.'),
 		('max_reject_share', '0.5', 'share', 'A feed of whose records more than this share is rejected is held as a whole.')
 	ON CONFLICT DO NOTHING;
+	INSERT INTO sync.job_kind (kind, network, class, batch, max_attempts, description) VALUES
+		('feed_load', false, 2, 1, 3, 'Reads a downloaded feed into sync.feed_item.')
+	ON CONFLICT DO NOTHING;
 
 	-- Rows that the user has deleted from a shipped profile stay deleted.
 	INSERT INTO sync.feed_profile (name, description)

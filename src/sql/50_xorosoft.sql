@@ -221,7 +221,7 @@ COMMENT ON FUNCTION sync.xorosoft_connection(text) IS
 -- full crawl marks each row that it saw.
 CREATE FUNCTION sync.xorosoft_items_write(connection text, crawl_id bigint, is_full boolean, bodies bytea[],
 	OUT written bigint, OUT rejected bigint, OUT first_reject text, OUT newest timestamptz)
-LANGUAGE plpgsql SET search_path = '' AS $$
+LANGUAGE plpgsql SET search_path = '' SET jit = off AS $$
 BEGIN
 	WITH answer AS MATERIALIZED (
 		SELECT b.no, i.* FROM unnest(bodies) WITH ORDINALITY AS b (body, no), sync.xorosoft_items(b.body) i
@@ -242,12 +242,14 @@ BEGIN
 			mpn = excluded.mpn, active = excluded.active, sellable = excluded.sellable, unit_price = excluded.unit_price,
 			unit_cost = excluded.unit_cost, modified_at = excluded.modified_at, details = excluded.details,
 			crawl_id = coalesce(excluded.crawl_id, x.crawl_id), seen_at = now(), gone_since = NULL
-		WHERE x.gone_since IS NOT NULL OR (is_full AND x.crawl_id IS DISTINCT FROM excluded.crawl_id)
+		WHERE (x.gone_since IS NOT NULL OR (is_full AND x.crawl_id IS DISTINCT FROM excluded.crawl_id)
 			OR (x.xorosoft_id, x.item_key, x.base_part_number, x.base_key, x.title, x.upc, x.gtin, x.brand, x.mpn, x.active, x.sellable,
 				x.unit_price, x.unit_cost, x.modified_at, x.details)
 			IS DISTINCT FROM (excluded.xorosoft_id, excluded.item_key, excluded.base_part_number, excluded.base_key, excluded.title,
 				excluded.upc, excluded.gtin, excluded.brand, excluded.mpn, excluded.active, excluded.sellable, excluded.unit_price,
-				excluded.unit_cost, excluded.modified_at, excluded.details)
+				excluded.unit_cost, excluded.modified_at, excluded.details))
+			-- Of two rows with one number on different pages of a crawl, too, the last change wins.
+			AND NOT coalesce(x.crawl_id = excluded.crawl_id AND excluded.modified_at < x.modified_at, false)
 		RETURNING 1
 	)
 	SELECT (SELECT count(*) FROM upsert), count(*) FILTER (WHERE a.error IS NOT NULL),
@@ -261,7 +263,7 @@ $$;
 -- The same for stock.  Two rows of one item and store in one answer are added up.
 CREATE FUNCTION sync.xorosoft_stock_write(connection text, crawl_id bigint, bodies bytea[],
 	OUT written bigint, OUT rejected bigint, OUT first_reject text)
-LANGUAGE plpgsql SET search_path = '' AS $$
+LANGUAGE plpgsql SET search_path = '' SET jit = off AS $$
 BEGIN
 	WITH answer AS MATERIALIZED (
 		SELECT b.no, s.* FROM unnest(bodies) WITH ORDINALITY AS b (body, no), sync.xorosoft_stock_rows(b.body) s
@@ -317,6 +319,8 @@ BEGIN
 		RETURN false;
 	ELSIF FOUND AND crawl.started_at > clock_timestamp() - resume_within THEN
 		UPDATE sync.xorosoft_crawl c SET run_id = xorosoft_crawl_ensure.run_id, next_page = 1 WHERE c.id = crawl.id;
+		UPDATE sync.run_phase p SET done = p.done + (SELECT coalesce(sum(upper(r) - lower(r)), 0) FROM unnest(crawl.pages) r)
+		FROM sync.run r WHERE r.id = xorosoft_crawl_ensure.run_id AND r.kind = 'xorosoft' AND p.run_id = r.id AND p.ended_at IS NULL;
 		PERFORM sync.xorosoft_crawl_continue(crawl.id);
 		RETURN false;
 	END IF;
@@ -580,7 +584,8 @@ BEGIN
 		counts := counts || '{"done": 1}';
 		UPDATE sync.run_phase p SET total = (SELECT sum(coalesce(c.total_pages, c.next_page)) FROM sync.xorosoft_crawl c
 											 WHERE c.run_id = read_now.run_id AND (c.finished_at IS NULL OR c.complete))
-		WHERE p.run_id = read_now.run_id AND p.ended_at IS NULL AND crawl.total_pages IS DISTINCT FROM read_now.total_pages;
+		WHERE p.run_id = read_now.run_id AND p.ended_at IS NULL
+		  AND (p.total IS NULL OR crawl.total_pages IS DISTINCT FROM read_now.total_pages);
 	END IF;
 	IF read_now.pages @> int4range(1, read_now.total_pages + 1) THEN
 		PERFORM sync.xorosoft_crawl_finish(crawl.id);

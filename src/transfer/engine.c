@@ -305,6 +305,12 @@ transfer_engine_next(TransferEngine *engine)
 	return result;
 }
 
+bool
+transfer_engine_has_result(const TransferEngine *engine)
+{
+	return engine->done_first != NULL;
+}
+
 void
 transfer_result_free(TransferResult *result)
 {

@@ -37,7 +37,8 @@ const TransferRule transfer_rules[] = {
 	{TRANSFER_FROM_HTTP, 500, 599, TRANSFER_NETWORK, false, "the server failed", TRY_LATER},
 
 	/* libcurl's codes. */
-	{TRANSFER_FROM_CURL, CURLE_UNSUPPORTED_PROTOCOL, CURLE_URL_MALFORMAT, TRANSFER_PERMANENT, false, "the address is not usable", "check the connection's base_url"},
+	{TRANSFER_FROM_CURL, CURLE_UNSUPPORTED_PROTOCOL, CURLE_UNSUPPORTED_PROTOCOL, TRANSFER_NETWORK, false, "the server's answer makes no sense", "check that base_url names the right server and port"},
+	{TRANSFER_FROM_CURL, CURLE_FAILED_INIT, CURLE_URL_MALFORMAT, TRANSFER_PERMANENT, false, "the address is not usable", "check the connection's base_url"},
 	{TRANSFER_FROM_CURL, CURLE_NOT_BUILT_IN, CURLE_NOT_BUILT_IN, TRANSFER_PERMANENT, false, "libcurl here cannot do this", "install a libcurl with TLS and FTP"},
 	{TRANSFER_FROM_CURL, CURLE_COULDNT_RESOLVE_HOST, CURLE_COULDNT_RESOLVE_HOST, TRANSFER_NETWORK, false, "the host name was not found", "check the host name in base_url, and the name service"},
 	{TRANSFER_FROM_CURL, CURLE_COULDNT_CONNECT, CURLE_COULDNT_CONNECT, TRANSFER_NETWORK, false, "no connection to the server", "check host and port, the firewall, and that the server runs"},
@@ -68,6 +69,8 @@ const TransferRule transfer_rules[] = {
 	{TRANSFER_FROM_CURL, CURLE_REMOTE_FILE_NOT_FOUND, CURLE_REMOTE_FILE_NOT_FOUND, TRANSFER_PERMANENT, true, "no such file", "check the connection's folder and file name"},
 	{TRANSFER_FROM_CURL, CURLE_SSL_CRL_BADFILE, CURLE_SSL_ISSUER_ERROR, TRANSFER_PERMANENT, false, "the server's certificate is not trusted", "check the connection's tls_ca_file setting"},
 	{TRANSFER_FROM_CURL, CURLE_SSL_PINNEDPUBKEYNOTMATCH, CURLE_SSL_INVALIDCERTSTATUS, TRANSFER_PERMANENT, false, "the server's certificate is not trusted", "check the connection's tls_ca_file setting"},
+	/* CURLE_TOO_LARGE of curl 8.6: headers without end. */
+	{TRANSFER_FROM_CURL, 100, 100, TRANSFER_PERMANENT, false, "more came than is allowed", "check that base_url names the right server"},
 	{TRANSFER_FROM_CURL, 1, 999, TRANSFER_NETWORK, false, "the connection failed", TRY_LATER},
 };
 
@@ -179,7 +182,8 @@ outcome_decide(Transfer *transfer, CURLcode code)
 		return;
 	}
 	rule = find_rule(TRANSFER_FROM_CURL, code);
-	if (transfer->op != TRANSFER_HTTP && rule->by_reply)
+	/* curl calls a 421 a timeout. */
+	if (transfer->op != TRANSFER_HTTP && (rule->by_reply || result->status == 421))
 		by_reply = find_rule(TRANSFER_FROM_FTP, result->status);
 	if (by_reply)
 		rule = by_reply;

@@ -126,7 +126,8 @@ extern int	transfer_engine_add(TransferEngine *engine, const TransferRequest *re
 /* Does what can be done without waiting.  Returns the number of transfers still under way, delayed ones included; -1 when the engine is broken. */
 extern int	transfer_engine_step(TransferEngine *engine);
 
-/* The next finished transfer, or NULL. */
+/* The next finished transfer, or NULL; and whether there is one. */
+extern bool transfer_engine_has_result(const TransferEngine *engine);
 extern TransferResult *transfer_engine_next(TransferEngine *engine);
 extern void transfer_result_free(TransferResult *result);
 

@@ -55,12 +55,21 @@ loop_watch(WaitLoop *loop, int fd)
 	build_set(loop);
 }
 
-/* Waits for the latch, the descriptor, or so many milliseconds (-1: for ever).  Interrupts are the caller's to check. */
-void
+/*
+ * Waits for the latch, the descriptor, or so many milliseconds (-1: for ever).  Returns whether it was the descriptor.  Interrupts are
+ * the caller's to check.
+ */
+bool
 loop_wait(WaitLoop *loop, long timeout_ms)
 {
 	WaitEvent	event;
 
-	if (WaitEventSetWait(loop->set, timeout_ms, &event, 1, PG_WAIT_EXTENSION) > 0 && (event.events & WL_LATCH_SET))
+	if (WaitEventSetWait(loop->set, timeout_ms, &event, 1, PG_WAIT_EXTENSION) <= 0)
+		return false;
+	if (event.events & WL_LATCH_SET)
+	{
 		ResetLatch(MyLatch);
+		return false;
+	}
+	return true;
 }

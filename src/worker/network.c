@@ -61,7 +61,7 @@ file_position(int fd, const char *path, int64 resume_from)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is not a regular file of the server's user", path)));
 	if (st.st_size < resume_from)
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(ERRCODE_IO_ERROR),
 				 errmsg("\"%s\" holds %lld bytes, not the %lld after which the download is to go on", path,
 						(long long) st.st_size, (long long) resume_from)));
 	if (ftruncate(fd, resume_from) < 0 || lseek(fd, resume_from, SEEK_SET) < 0)

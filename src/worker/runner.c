@@ -607,7 +607,8 @@ runner_step(Runner *runner)
 		renew_leases(runner);
 	worker_interrupted = false;
 
-	if (busy < ps_max_transfers)
+	/* product_sync.max_workers = 0 is how an operator pauses the background workers. */
+	if (busy < ps_max_transfers && (runner->in_session || ps_max_workers > 0))
 	{
 		begin_step(runner);
 		error = try_in_step(runner, step_claim, &batch);
@@ -639,6 +640,8 @@ runner_step(Runner *runner)
 void
 runner_wait(Runner *runner, long timeout_ms)
 {
+	TimestampTz until;
+
 	if (hash_get_num_entries(runner->in_flight) > 0)
 	{
 		long		until_renewal = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), runner->renew_at);
@@ -646,7 +649,17 @@ runner_wait(Runner *runner, long timeout_ms)
 		if (timeout_ms < 0 || timeout_ms > until_renewal)
 			timeout_ms = until_renewal;
 	}
-	loop_wait(runner->loop, timeout_ms);
+	until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Max(timeout_ms, 0));
+	/* Bytes that move are no reason to look into the queue: only a transfer that ended, or a wake-up. */
+	while (loop_wait(runner->loop, timeout_ms))
+	{
+		if (transfer_engine_step(runner->engine) < 0 || transfer_engine_has_result(runner->engine))
+			break;
+		if (timeout_ms >= 0)
+			timeout_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+		if (timeout_ms == 0)
+			break;
+	}
 }
 
 /* When the next job falls due, DT_NOEND where there is none; takes back the leases of the dead on the way. */

@@ -88,12 +88,13 @@ secret_from_file(const char *name, const char *reference)
 	char	   *path = secret_path(name);
 	/* O_NONBLOCK: a FIFO in the folder must not hang the server before it is refused. */
 	int			fd = OpenTransientFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | PG_BINARY);
+	bool		missing = fd < 0 && errno == ENOENT;
 	char	   *secret;
 	size_t		len = 0;
 
 	if (fd < 0)
 		ereport(ERROR,
-				(errcode_for_file_access(),
+				(missing ? errcode(ERRCODE_UNDEFINED_OBJECT) : errcode_for_file_access(),
 				 errmsg("could not open secret file \"%s\": %m", path),
 				 errhint("Put the secret into that file, mode 0600, owned by the server's user.")));
 	check_file(fd, path);

@@ -37,7 +37,7 @@ typedef struct WaitLoop WaitLoop;
 extern WaitLoop *loop_create(void);
 extern void loop_free(WaitLoop *loop);
 extern void loop_watch(WaitLoop *loop, int fd);
-extern void loop_wait(WaitLoop *loop, long timeout_ms);
+extern bool loop_wait(WaitLoop *loop, long timeout_ms);
 
 /* runner.c */
 typedef struct Runner Runner;

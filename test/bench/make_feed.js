@@ -7,6 +7,9 @@
 //       the labelled product pairs of FOLDER: tableB.csv becomes the feed, tableA.csv the SQL that loads an existing catalogue, and
 //       a share of the feed's products the items of an ERP (for the Xorosoft double)
 //
+// catalogue and existing also go with made-up products: SQL that loads the first `existing` of them as a shop has them, under SKUs of
+// its own; a third with barcodes, a third with brand and part number, a third with a title in other words and neither.
+//
 // Options: products, seed, images (rows beside the first, on average), variants (share of products with three of them), generation
 // (0, then 1, 2 ... changed feeds) and change (share of the products that each changes), rows (stops at about so many instead of at
 // products), broken (records that are), manifest (file: line, kind of each broken one, tab between), member (name in the zip),
@@ -21,7 +24,7 @@ const { spawnSync } = require('child_process');
 const products = require('../lib/products.js');
 
 const options = {
-	out: '', from: '', catalogue: '', erp: '', known: 0.8, products: 1000, rows: 0, seed: 1, images: 1, variants: 0, generation: 0, change: 0.1,
+	out: '', from: '', catalogue: '', existing: 0, erp: '', known: 0.8, products: 1000, rows: 0, seed: 1, images: 1, variants: 0, generation: 0, change: 0.1,
 	broken: 0, manifest: '', member: 'CWS_Etilize_shopify.csv', bom: true, crlf: false,
 };
 for (let k = 2; k < process.argv.length; k += 2) {
@@ -308,6 +311,25 @@ function writeCatalogue(rows) {
 		`INSERT INTO sync.variant (product_id, sku, mpn, price) VALUES\n${variants.join(',\n')};\nCOMMIT;\nANALYZE sync.product, sync.variant;\n`);
 }
 
+// The same for made-up products.
+function writeShop() {
+	const rows = [], variants = [];
+	for (let i = 1; i <= options.existing; i++) {
+		const p = products.product(options.seed, i);
+		const cents = p.dice(71) < 0.5 ? p.cents : p.cents + 150;
+		const words = p.title.split(', ');
+		const title = i % 3 ? p.title : [...words.slice(0, -1).reverse(), `by ${p.brand}`].join(' - ');
+		rows.push(`(${i}, ${literal(`shop-${p.handle}`)}, ${literal(title)}, ${literal(p.brand)}, ${literal(p.type)}, 'active')`);
+		variants.push(`(${i}, ${literal(`SHOP-${1000 + i}`)}, ${literal(i % 3 === 1 ? p.gtin : '')}, ${literal(i % 3 === 1 ? p.gtin.padStart(14, '0') : '')}, ` +
+			`${literal(i % 3 === 2 ? p.mpn : '')}, ${(cents / 100).toFixed(2)})`);
+	}
+	fs.writeFileSync(options.catalogue,
+		`BEGIN;\nINSERT INTO sync.product (id, handle, title, vendor, type, status) VALUES\n${rows.join(',\n')};\n` +
+		`SELECT setval(pg_get_serial_sequence('sync.product', 'id'), ${options.existing});\n` +
+		`INSERT INTO sync.variant (product_id, sku, barcode, gtin, mpn, price) VALUES\n${variants.join(',\n')};\nCOMMIT;\n` +
+		'ANALYZE sync.product, sync.variant;\n');
+}
+
 // ---- out -----------------------------------------------------------------------------------------------------------------------
 
 const zipped = options.out.endsWith('.zip');
@@ -317,6 +339,8 @@ const out = new Output(csv);
 out.write((options.bom ? '\ufeff' : '') + HEADER.map(cell).join(',') + EOL, 1);
 const rows = options.from ? writeLabelled(out) : writeMadeUp(out);
 out.close();
+if (options.catalogue && !options.from)
+	writeShop();
 const bytes = fs.statSync(csv).size;
 if (zipped) {
 	fs.rmSync(options.out, { force: true });

@@ -136,6 +136,7 @@ function pass(client, host, port, kind, rewrite) {
 				client.end();
 				upstream.destroy();
 			} else {
+				await sleep(100);    // a reset throws away what the client has not read yet
 				client.resetAndDestroy ? client.resetAndDestroy() : client.destroy();
 				upstream.destroy();
 			}

@@ -24,10 +24,18 @@ result() { printf '%s %s %s %s %s\n' "PG$version-$1" "$2" "$3" "$4" "$((SECONDS 
 make_pg() { make -s --no-print-directory PG_CONFIG="$config" "$@"; }
 variable() { make_pg --eval='print-variable: ; @printf "%s\n" "$('"$1"')"' print-variable; }
 
+# A function of ours that has the name of one of the server's would be called in its place, or the other way round.
+names_are_ours() {
+	local clash
+	clash=$(comm -12 <(nm -D --defined-only product_sync.so | awk '{ print $3 }' | sort) \
+		<(nm -D --defined-only "$bindir/postgres" | awk '{ print $3 }' | sort) | grep -vE '^(_init|_fini|Pg_magic_func|_PG_.*)$')
+	[ -z "$clash" ] || { echo "names that PostgreSQL $version has too: $clash"; return 1; }
+}
+
 build() {
 	began=$SECONDS
 	if "$here/prefix.sh" "$version" "$prefix" >"$logs/build.log" 2>&1 &&
-		make -j"$(nproc)" PG_CONFIG="$config" all install >>"$logs/build.log" 2>&1; then
+		make -j"$(nproc)" PG_CONFIG="$config" all install >>"$logs/build.log" 2>&1 && names_are_ours >>"$logs/build.log"; then
 		result build 1 0 0
 	else
 		say "build for PostgreSQL $version failed; the end of $logs/build.log:"
@@ -51,8 +59,9 @@ unit() {
 	for source in test/unit/*.c; do
 		programs+=("$work/unit-$version/$(basename "$source" .c)")
 	done
+	rm -f "$logs"/*.count
 	perl "$here/tap.pl" --log "$logs/unit" --count "$logs/unit.count" "${programs[@]}"
-	read -r passed failed skipped <"$logs/unit.count"
+	read -r passed failed skipped <"$logs/unit.count" || read -r passed failed skipped <<<"0 1 0" # no count: it did not come to its end
 	result unit "$passed" "$failed" "$skipped"
 }
 
@@ -106,8 +115,9 @@ tap() {
 	export TESTDATADIR=$TESTDIR/tmp_check TESTLOGDIR=$TESTDIR/tmp_check/log PG_TEST_NOCLEAN=
 	unset PG_TEST_NOCLEAN
 	mkdir -p "$TESTLOGDIR"
+	rm -f "$logs"/*.count
 	perl "$here/tap.pl" --jobs "${TAP_JOBS:-2}" --log "$logs/tap" --count "$logs/tap.count" "${files[@]}"
-	read -r passed failed skipped <"$logs/tap.count"
+	read -r passed failed skipped <"$logs/tap.count" || read -r passed failed skipped <<<"0 1 0" # no count: it did not come to its end
 	result tap "$passed" "$failed" "$skipped"
 }
 

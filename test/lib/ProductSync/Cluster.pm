@@ -60,7 +60,7 @@ sub connection
 	my ($self, $name, $kind, $url, $user, $password, %settings) = @_;
 	$self->secret($name, $password);
 	my $json = JSON::PP->new->canonical->encode(\%settings);
-	$self->safe_psql('postgres', <<"END");
+	$self->safe_psql($self->database, <<"END");
 INSERT INTO sync.connection (name, kind, base_url, username, secret_ref, settings)
 VALUES ('$name', '$kind', '$url', '$user', 'file:$name', \$json\$$json\$json\$)
 ON CONFLICT (name) DO UPDATE SET base_url = excluded.base_url, username = excluded.username, secret_ref = excluded.secret_ref,
@@ -85,7 +85,10 @@ sub xorosoft
 }
 
 # One value; NULL is ''.
-sub value { my ($self, $sql) = @_; return $self->safe_psql('postgres', $sql) }
+sub value { my ($self, $sql) = @_; return $self->safe_psql($self->database, $sql) }
+
+# The database that the calls below are about; given one, it is that from now on.
+sub database { my ($self, $name) = @_; $self->{database} = $name if defined $name; return $self->{database} // 'postgres' }
 
 # Starts a run and returns its id.
 sub start_etilize { return $_[0]->value('SELECT sync_run_etilize()') }
@@ -141,7 +144,7 @@ sub workers
 sub catalogue
 {
 	my ($self, $database) = @_;
-	return $self->safe_psql($database // 'postgres', <<'END');
+	return $self->safe_psql($database // $self->database, <<'END');
 SELECT 'products ' || count(*) || ' ' || coalesce(md5(string_agg(concat_ws('|', handle, title, description, vendor, type, tags, images, status, metafields, attributes, version), E'\n' ORDER BY handle COLLATE "C", title COLLATE "C")), '')
 FROM sync.product
 UNION ALL

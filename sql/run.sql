@@ -1,0 +1,68 @@
+-- Runs: starting, moving, stopping; no network is needed for that.
+\set SHOW_CONTEXT never
+SET client_min_messages = warning;
+DROP EXTENSION IF EXISTS product_sync CASCADE;
+DROP SCHEMA IF EXISTS sync CASCADE;
+CREATE EXTENSION product_sync;
+SELECT sync_install();
+RESET client_min_messages;
+
+SELECT sync_run_etilize();
+INSERT INTO sync.connection (name, kind, base_url, settings) VALUES ('feed', 'etilize', 'ftp://127.0.0.1:1/', '{"retry_wiat": "1 minute"}');
+INSERT INTO sync.connection (name, kind, base_url, settings) VALUES ('feed', 'etilize', 'ftp://127.0.0.1:1/', '{"retry_wait": "soon"}');
+INSERT INTO sync.connection (name, kind, base_url, secret_ref) VALUES ('feed', 'etilize', 'ftp://user:secret@127.0.0.1/', 'file:x');
+INSERT INTO sync.connection (name, kind, base_url, secret_ref) VALUES ('feed', 'etilize', 'ftp://127.0.0.1/', 'swordfish');
+INSERT INTO sync.connection (name, kind, base_url, settings) VALUES ('feed', 'etilize', 'ftp://127.0.0.1:1/', '{"retry_wait": "1 hour"}');
+
+-- One run at a time: asking again gives the one that is active.
+SELECT sync_run_etilize() AS run \gset
+SELECT sync_run_etilize() = :run AS same_run;
+SELECT sync.run_start('etilize', 'feed', 'schedule') = :run AS same_run_for_the_schedule;
+SELECT kind, trigger, state, active FROM sync.run WHERE id = :run;
+SELECT kind, count(*) FROM sync.job GROUP BY kind;
+
+-- A second supplier must be named.
+INSERT INTO sync.connection (name, kind, base_url, enabled) VALUES ('other', 'etilize', 'ftp://127.0.0.1:1/', true);
+SELECT sync_run_etilize();
+UPDATE sync.connection SET enabled = false WHERE name = 'other';
+SELECT sync_run_etilize('other');
+
+-- States move along the table of transitions, and nowhere else.
+SELECT sync.run_move(:run, 'syncing');
+SELECT sync.run_move(:run + 1000, 'error');
+SELECT from_state, count(*) FROM sync.run_transition WHERE to_state NOT IN ('error', 'cancelled') GROUP BY from_state ORDER BY from_state;
+
+-- Waiting, cancelling, retrying.
+SELECT sync_wait(:run, '0.1 seconds');
+SELECT sync_wait(:run + 1000);
+SELECT sync_cancel(:run);
+SELECT sync_cancel(:run);
+SELECT sync_wait(:run);
+SELECT sync_retry(:run);
+SELECT count(*) AS jobs_left FROM sync.job;
+SELECT phase, current, ended_at IS NOT NULL AS ended FROM sync.progress WHERE run_id = :run ORDER BY phase_id;
+
+-- A server that refuses the connection: an error that passes, so the run waits and will be tried again; then it is not.
+SELECT sync_run_etilize() AS run \gset
+UPDATE sync.job_kind SET max_attempts = 2, backoff_base = '1 ms' WHERE kind = 'etilize_poll';
+CALL sync_work('20 seconds');
+SELECT state, active, attempt FROM sync.run WHERE id = :run;
+SELECT state, error ->> 'class' AS class FROM sync.run_phase WHERE run_id = :run ORDER BY id;
+SELECT sync_retry(:run);
+UPDATE sync.connection SET settings = '{"run_attempts": "2"}' WHERE name = 'feed';
+CALL sync_work('20 seconds');
+SELECT state, active, attempt, finished_at IS NOT NULL AS finished FROM sync.run WHERE id = :run;
+SELECT severity, kind, message ~ '127.0.0.1:1' AS names_the_server FROM sync.notification WHERE run_id = :run;
+SELECT sync_retry(:run);
+SELECT sync_cancel(:run);
+
+-- Who may do what.
+SET ROLE sync_viewer;
+SELECT count(*) > 0 AS sees_runs FROM sync.run;
+SELECT sync_run_etilize();
+RESET ROLE;
+SET ROLE sync_operator;
+SELECT sync_run_etilize() AS run \gset
+SELECT sync_cancel(:run);
+UPDATE sync.run SET state = 'complete' WHERE id = :run;
+RESET ROLE;

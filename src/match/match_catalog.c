@@ -1,0 +1,364 @@
+/*
+ * match_catalog.c
+ *	  The index of our own catalogue: its file, and the searches in it.
+ *
+ * The file is built once for a catalogue version, by whoever needs it first, and mapped by every session and worker, which so share it
+ * through the page cache.  A session keeps the newest mapping that it used.  SQL (src/sql/60_match.sql) decides which version is the
+ * present one and who builds; see sync.match_index_refresh().
+ */
+#include "match/match_pg.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/fd.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+
+#include "product_sync.h"
+
+#define MOST_CANDIDATES 20
+
+/* The advisory lock of who builds; the one before it is sync.catalogue_lock(). */
+#define BUILD_LOCK INT64CONST(5786931804123)
+
+/* A temporary file of an index that nobody can be writing any more. */
+#define ABANDONED_SECONDS 3600
+
+PG_FUNCTION_INFO_V1(product_sync_match_index_build);
+PG_FUNCTION_INFO_V1(product_sync_match_one);
+PG_FUNCTION_INFO_V1(product_sync_match_feed);
+
+/* This session's mapping. */
+static MatchIndex mapped_index;
+static MatchScratch *mapped_scratch;
+static bool is_mapped;
+
+static const char *const catalogue_query =
+"SELECT v.id::text, v.sku, coalesce(v.gtin, left(v.barcode, 64)), left(p.vendor, 1024), left(v.mpn, 1024),"
+" concat_ws(' ', left(p.title, 1000), (SELECT string_agg(left(o.value, 100), ' ') FROM jsonb_each_text(v.options) o"
+" WHERE o.value <> 'Default Title')), CASE WHEN p.title = '' THEN left(p.description, 1024) END, v.price::text"
+" FROM sync.variant v JOIN sync.product p ON p.id = v.product_id ORDER BY v.id";
+
+/*
+ * Title and vendor are those of the product's first row.  One pass and no joins, for new
+ * tables have no statistics and the planner would take the feed for a few rows; links are looked up one by one.
+ */
+static const char *const feed_query =
+"SELECT f.product_no, f.id::text, f.sku, left(f.variant ->> 'barcode', 64), f.vendor, left(f.variant ->> 'mpn', 1024),"
+" concat_ws(' ', f.title, CASE WHEN jsonb_typeof(f.variant -> 'options') = 'object' THEN"
+" (SELECT string_agg(left(o.value, 100), ' ') FROM jsonb_each_text(f.variant -> 'options') o WHERE o.value <> 'Default Title') END),"
+" f.description, left(f.variant ->> 'price', 64)"
+" FROM (SELECT i.id, i.product_no, i.sku, i.variant,"
+"  first_value(left(i.product ->> 'title', 1000)) OVER w AS title,"
+"  first_value(left(i.product ->> 'vendor', 1024)) OVER w AS vendor,"
+"  first_value(CASE WHEN i.product ->> 'title' IS NULL THEN left(i.product ->> 'description', 1024) END) OVER w AS description"
+"  FROM sync.feed_item i WHERE i.feed_file_id = $1 AND i.product_no BETWEEN $3 AND $4 AND i.kind <> 'image'"
+"  WINDOW w AS (PARTITION BY i.product_no ORDER BY i.kind, i.id)) f"
+" WHERE f.sku IS NOT NULL"
+" AND (SELECT s.id FROM sync.variant_source s WHERE s.connection = $2 AND s.supplier_sku = f.sku) IS NULL"
+" ORDER BY f.id";
+
+static char *
+index_path(int64 version)
+{
+	return ps_spool_path(psprintf("match-%u-" INT64_FORMAT ".idx", MyDatabaseId, version));
+}
+
+static void
+forget_mapping(void)
+{
+	if (is_mapped)
+		mindex_free(&mapped_index);
+	scratch_free(mapped_scratch);
+	mapped_scratch = NULL;
+	is_mapped = false;
+}
+
+/* Maps the file of a version.  Returns false, with the log saying why unless it is just missing, where that cannot be. */
+static bool
+map_version(int64 version)
+{
+	char	   *path;
+	IndexStatus status;
+
+	if (is_mapped && mapped_index.version == (uint64) version)
+		return true;
+	forget_mapping();
+	path = index_path(version);
+	status = mindex_open(&mapped_index, path);
+	if (status == INDEX_OK && mapped_index.version == (uint64) version)
+	{
+		is_mapped = true;
+		return true;
+	}
+	if (status == INDEX_OK)
+		mindex_free(&mapped_index);
+	if (status != INDEX_MISSING)
+		ereport(LOG,
+				(errmsg("match index \"%s\" is %s; it will be built again", path,
+						status == INDEX_OK ? "of another version" : mindex_status_text(status))));
+	return false;
+}
+
+/* Removes this database's index files of older versions, and what a killed builder left. */
+static void
+remove_outdated(int64 version)
+{
+	char	   *prefix = psprintf("match-%u-", MyDatabaseId);
+	char	   *folder = ps_spool_folder();
+	DIR		   *dir = AllocateDir(folder);
+	struct dirent *entry;
+
+	while (dir != NULL && (entry = ReadDirExtended(dir, folder, LOG)) != NULL)
+	{
+		char	   *rest;
+		char	   *path;
+		struct stat info;
+		int64		found;
+
+		if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
+			continue;
+		found = strtoll(entry->d_name + strlen(prefix), &rest, 10);
+		path = psprintf("%s/%s", folder, entry->d_name);
+		if ((strcmp(rest, ".idx") == 0 && found < version) ||
+			(strlen(rest) > 4 && strcmp(rest + strlen(rest) - 4, ".tmp") == 0 && stat(path, &info) == 0 &&
+			 info.st_mtime < time(NULL) - ABANDONED_SECONDS))
+			unlink(path);
+	}
+	if (dir != NULL)
+		FreeDir(dir);
+}
+
+/* Builds and writes the index file of a version.  Returns the number of items. */
+static int64
+build_file(int64 version)
+{
+	MemoryContext old = CurrentMemoryContext;
+	MemoryContext work = AllocSetContextCreate(old, "match index", ALLOCSET_DEFAULT_SIZES);
+	MatchOwner *owner;
+	uint32_t	n_items;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	MemoryContextSwitchTo(work);
+	owner = match_owner_create(work);
+	match_build_index(owner, catalogue_query, (uint64) version);
+	if (!mindex_write(&owner->index, index_path(version)))
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not write match index \"%s\": %m", index_path(version)),
+				 errhint("It needs about %zu MB in product_sync.spool_directory.", owner->index.bytes / (1024 * 1024) + 1)));
+	n_items = owner->index.n_items;
+	remove_outdated(version);
+	SPI_finish();
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(work);
+	return n_items;
+}
+
+/*
+ * sync.match_index_build(version): builds the index file of this version from the catalogue as this statement sees it, unless a sound one is
+ * there.  Returns the number of items.
+ */
+Datum
+product_sync_match_index_build(PG_FUNCTION_ARGS)
+{
+	int64		version = PG_GETARG_INT64(0);
+	Datum		lock = Int64GetDatum(BUILD_LOCK);
+	volatile int64 n_items = 0;
+
+	if (map_version(version))
+		PG_RETURN_INT64(mapped_index.n_items);
+	/* Of several who need it one builds; the others wait and find it done.  Not until the transaction ends: that may be long. */
+	DirectFunctionCall1(pg_advisory_lock_int8, lock);
+	PG_TRY();
+	{
+		n_items = map_version(version) ? (int64) mapped_index.n_items : build_file(version);
+	}
+	PG_FINALLY();
+	{
+		DirectFunctionCall1(pg_advisory_unlock_int8, lock);
+	}
+	PG_END_TRY();
+	PG_RETURN_INT64(n_items);
+}
+
+/* A number that a query without arguments gives. */
+static int64
+query_number(const char *query)
+{
+	bool		isnull = true;
+	int64		value = 0;
+
+	if (SPI_execute(query, false, 1) == SPI_OK_SELECT && SPI_processed == 1)
+		value = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	if (isnull)
+		elog(ERROR, "no result from %s", query);
+	SPI_freetuptable(SPI_tuptable);
+	return value;
+}
+
+/* Maps the index of a version, or of the present one where that is gone (version 0: where it is not yet built).  SPI is connected. */
+static void
+need_index(int64 version)
+{
+	if (version <= 0)
+		version = query_number("SELECT sync.catalogue_version()");
+	if (!map_version(version))
+	{
+		version = query_number("SELECT sync.match_index_refresh()");
+		if (!map_version(version))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("match index of catalogue version " INT64_FORMAT " was built but cannot be read", version),
+					 errhint("See the server's log, and look at product_sync.spool_directory.")));
+	}
+	if (mapped_scratch == NULL)
+		mapped_scratch = scratch_create(&mapped_index);
+	if (mapped_scratch == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory while matching products")));
+}
+
+/* The id of an existing item, which for the catalogue is a variant's. */
+static char *
+existing_id(const MatchFound *found)
+{
+	size_t		length;
+	const char *id = mindex_item_id(&mapped_index, found->item, &length);
+
+	return pnstrdup(id, length);
+}
+
+/* sync_match_one(item, candidates) */
+Datum
+product_sync_match_one(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *json = PG_GETARG_JSONB_P(0);
+	int32		candidates = PG_GETARG_INT32(1);
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	MatchFields fields;
+	MatchItem  *item = palloc(sizeof(MatchItem));
+	MatchFound	found[MOST_CANDIDATES];
+	int			n;
+	int			i;
+
+	if (candidates < 1 || candidates > MOST_CANDIDATES)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("candidates must be from 1 to %d, not %d", MOST_CANDIDATES, candidates)));
+	match_read_json(json, &fields);
+	InitMaterializedSRF(fcinfo, 0);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	need_index(0);
+	SPI_finish();
+	item_prepare(item, &fields, mapped_index.seed, false);
+	n = match_search(&mapped_index, mapped_scratch, item, found, candidates);
+	for (i = 0; i < n; i++)
+	{
+		Datum		values[5];
+		bool		nulls[5] = {fields.id.data == NULL, false, false, false, false};
+
+		values[0] = nulls[0] ? (Datum) 0 : PointerGetDatum(cstring_to_text_with_len(fields.id.data, (int) fields.id.length));
+		values[1] = CStringGetTextDatum(existing_id(&found[i]));
+		values[2] = Float8GetDatum((double) found[i].confidence);
+		values[3] = CStringGetTextDatum(match_method_name(&found[i]));
+		values[4] = JsonbPGetDatum(match_evidence(&found[i], 0, false));
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/* Searches for the items of some feed rows. */
+static void
+search_feed_rows(MatchOutcomes *outcomes, SPITupleTable *rows, uint64 n, MatchItem *item, MemoryContext row_context)
+{
+	uint64		i;
+
+	for (i = 0; i < n; i++)
+	{
+		MemoryContext old = MemoryContextSwitchTo(row_context);
+		MatchFields fields;
+		MatchFound	found;
+		bool		any;
+		bool		isnull;
+
+		match_read_row(rows->vals[i], rows->tupdesc, 2, &fields);
+		item_prepare(item, &fields, mapped_index.seed, false);
+		any = match_search(&mapped_index, mapped_scratch, item, &found, 1) > 0;
+		MemoryContextSwitchTo(old);
+		outcomes_add(outcomes, &fields.id, DatumGetInt32(SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull)), any ? &found : NULL);
+		MemoryContextReset(row_context);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+static void
+emit_feed_matches(ReturnSetInfo *result, const MatchOutcomes *outcomes, MemoryContext row_context)
+{
+	size_t		i;
+
+	for (i = 0; i < outcomes->n; i++)
+	{
+		const MatchOutcome *row = &outcomes->rows[i];
+		MemoryContext old = MemoryContextSwitchTo(row_context);
+		Datum		values[6];
+		bool		nulls[6] = {false};
+
+		values[0] = Int64GetDatum(strtoll(pnstrdup(outcomes->ids + row->id, row->id_length), NULL, 10));
+		values[1] = Int32GetDatum((int32) row->group);
+		values[2] = Int64GetDatum(strtoll(existing_id(&row->found), NULL, 10));
+		values[3] = Float8GetDatum((double) row->found.confidence);
+		values[4] = CStringGetTextDatum(match_method_name(&row->found));
+		values[5] = JsonbPGetDatum(match_evidence(&row->found, outcomes->shift, row->shared));
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(row_context);
+	}
+}
+
+/*
+ * sync.match_feed(feed_file_id, connection, version, first product, last product): the best match of each variant of a range of a feed that
+ * has no link yet.
+ */
+Datum
+product_sync_match_feed(PG_FUNCTION_ARGS)
+{
+	Oid			types[4] = {INT8OID, TEXTOID, INT4OID, INT4OID};
+	Datum		args[4] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), PG_GETARG_DATUM(3), PG_GETARG_DATUM(4)};
+	MatchOutcomes outcomes = {0};
+	MatchItem  *item;
+	MemoryContext row;
+	Portal		portal;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	need_index(PG_GETARG_INT64(2));
+	item = palloc(sizeof(MatchItem));
+	row = AllocSetContextCreate(CurrentMemoryContext, "match row", ALLOCSET_DEFAULT_SIZES);
+	portal = SPI_cursor_open_with_args("match_feed", feed_query, 4, types, args, NULL, true, 0);
+	do
+	{
+		SPI_cursor_fetch(portal, true, MATCH_BATCH);
+		search_feed_rows(&outcomes, SPI_tuptable, SPI_processed, item, row);
+		SPI_freetuptable(SPI_tuptable);
+	} while (SPI_processed > 0);
+	SPI_cursor_close(portal);
+	outcomes_settle(&outcomes, &mapped_index);
+	emit_feed_matches((ReturnSetInfo *) fcinfo->resultinfo, &outcomes, row);
+	SPI_finish();
+	return (Datum) 0;
+}
