@@ -4,9 +4,7 @@ DROP EXTENSION IF EXISTS product_sync CASCADE;
 DROP SCHEMA IF EXISTS sync CASCADE;
 CREATE EXTENSION product_sync;
 SELECT sync_install();
-RESET client_min_messages;
 \set SHOW_CONTEXT never
-SET client_min_messages = warning;
 
 -- What kind of answer a body is.
 SELECT name, e.* FROM (VALUES

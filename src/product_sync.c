@@ -79,18 +79,30 @@ define_settings(void)
 	MarkGUCPrefixReserved("product_sync");
 }
 
+static void
+make_spool_folder(const char *path)
+{
+	if (MakePGDirectory(path) < 0 && errno != EEXIST)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not create spool directory \"%s\": %m", path),
+				 errhint("Point product_sync.spool_directory at a folder that the server may write.")));
+}
+
+char *
+ps_spool_folder(void)
+{
+	char	   *path = psprintf("%s/%u", ps_spool_directory, MyDatabaseId);
+
+	make_spool_folder(ps_spool_directory);
+	make_spool_folder(path);
+	return path;
+}
+
 char *
 ps_spool_path(const char *name)
 {
-	char	   *path;
-
-	if (MakePGDirectory(ps_spool_directory) < 0 && errno != EEXIST)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not create spool directory \"%s\": %m", ps_spool_directory),
-				 errhint("Point product_sync.spool_directory at a folder that the server may write.")));
-	path = psprintf("%s/%s", ps_spool_directory, name);
-	return path;
+	return psprintf("%s/%s", ps_spool_folder(), name);
 }
 
 static ProcessUtility_hook_type prev_process_utility = NULL;

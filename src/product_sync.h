@@ -20,7 +20,11 @@ extern int	ps_feed_max_ratio;
 extern int	ps_feed_max_entries;
 extern int	ps_feed_max_field_kilobytes;
 
-/* Where a spool file of this name is; makes the folder (mode 0700) when it is missing.  Result is palloc'd. */
+/*
+ * This database's part of the spool folder, and where its spool file of this name is: databases number their feeds alike.  Both make the
+ * folder (mode 0700) when it is missing.  Results are palloc'd.
+ */
+extern char *ps_spool_folder(void);
 extern char *ps_spool_path(const char *name);
 
 /* Says how far the present job is, for sync.progress; does nothing outside a worker. */

@@ -11,8 +11,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "product_sync.h"
-#include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
+#include "utils/array.h"
 #include "utils/memutils.h"
 
 #define HASH_PIECE	((size_t) 1 << 17)
@@ -182,6 +181,7 @@ Datum
 product_sync_feed_claims(PG_FUNCTION_ARGS)
 {
 	Archive    *archive = feed_archive_open(PG_GETARG_INT64(0));
+	Datum		values[2];
 	uint64		size;
 	uint32		crc;
 	bool		known = archive_claims(archive, &size, &crc) && size <= PG_INT64_MAX;
@@ -189,8 +189,9 @@ product_sync_feed_claims(PG_FUNCTION_ARGS)
 	archive_close(archive);
 	if (!known)
 		PG_RETURN_NULL();
-	PG_RETURN_DATUM(DirectFunctionCall3(array_in, CStringGetDatum(psprintf("{" UINT64_FORMAT ",%u}", size, crc)),
-										ObjectIdGetDatum(INT8OID), Int32GetDatum(-1)));
+	values[0] = Int64GetDatum((int64) size);
+	values[1] = Int64GetDatum((int64) crc);
+	PG_RETURN_ARRAYTYPE_P(construct_array(values, lengthof(values), INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
 /* sync.feed_hash(feed_file_id bigint) returns bytea: SHA-256 of the CSV; the whole archive is read and checked for it. */

@@ -31,14 +31,20 @@ COMMENT ON ROLE sync_worker IS 'product_sync: owns the tables; background worker
 DO $$
 BEGIN
 	IF NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'sync') THEN
-		CREATE SCHEMA sync AUTHORIZATION sync_worker;
+		-- Its owner is whoever creates the extension: pg_restore makes schemas before extensions, and so before these roles.
+		CREATE SCHEMA sync;
+		GRANT ALL ON SCHEMA sync TO sync_worker;
+		GRANT USAGE ON SCHEMA sync TO sync_viewer;
 		ALTER EXTENSION product_sync DROP SCHEMA sync;
 	ELSIF NOT EXISTS (SELECT FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles r ON r.oid = n.nspowner
 					  WHERE n.nspname = 'sync' AND (r.rolsuper OR r.rolname IN ('sync_worker', current_user))) THEN
 		RAISE EXCEPTION 'schema "sync" exists and belongs to somebody else'
 			USING ERRCODE = 'duplicate_schema',
 				  DETAIL = 'product_sync keeps its tables and functions in a schema of that name.',
-				  HINT = 'Rename the schema, or make sync_worker its owner, and create the extension again.';
+				  HINT = pg_catalog.format('Rename the schema, or make %I its owner, and create the extension again.', current_user);
+	ELSIF NOT pg_catalog.has_schema_privilege('sync_worker', 'sync', 'CREATE') THEN
+		GRANT ALL ON SCHEMA sync TO sync_worker;
+		GRANT USAGE ON SCHEMA sync TO sync_viewer;
 	END IF;
 END
 $$;

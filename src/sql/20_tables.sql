@@ -234,9 +234,9 @@ BEGIN
 		loaded_at timestamptz
 	);
 	CREATE INDEX feed_file_connection_idx ON sync.feed_file (connection, id);
+	COMMENT ON TABLE sync.feed_file IS 'Each new file that was seen on the FTP server. Its copy on disk is product_sync.spool_directory/<oid of the database>/feed-<id>.zip.';
 	COMMENT ON COLUMN sync.feed_file.sha256 IS 'Of the unpacked CSV: a zip packed again from the same CSV is the same feed.';
 	COMMENT ON COLUMN sync.feed_file.member_crc IS 'With member_size: what the zip''s directory says of the CSV. Where they differ, so does the content.';
-	COMMENT ON TABLE sync.feed_file IS 'Each new file that was seen on the FTP server. Its copy on disk is product_sync.spool_directory/feed-<id>.zip.';
 
 	CREATE TABLE sync.feed_item (
 		id bigint NOT NULL,
@@ -293,9 +293,9 @@ BEGIN
 		gone_since timestamptz,
 		UNIQUE (connection, item_number)
 	) WITH (fillfactor = 90);
-	CREATE INDEX xorosoft_item_item_key_idx ON sync.xorosoft_item (item_key);
-	CREATE INDEX xorosoft_item_base_key_idx ON sync.xorosoft_item (base_key);
-	CREATE INDEX xorosoft_item_gtin_idx ON sync.xorosoft_item (gtin) WHERE gtin IS NOT NULL;
+	CREATE INDEX xorosoft_item_item_key_idx ON sync.xorosoft_item (connection, item_key);
+	CREATE INDEX xorosoft_item_base_key_idx ON sync.xorosoft_item (connection, base_key);
+	CREATE INDEX xorosoft_item_gtin_idx ON sync.xorosoft_item (connection, gtin) WHERE gtin IS NOT NULL;
 	COMMENT ON TABLE sync.xorosoft_item IS 'Mirror of the ERP''s items.';
 	COMMENT ON COLUMN sync.xorosoft_item.item_key IS 'item_number without hyphens, in capitals: how the feed''s numbers are compared.';
 	COMMENT ON COLUMN sync.xorosoft_item.modified_at IS 'The ERP''s own clock, which states no zone, read as UTC.';

@@ -80,7 +80,6 @@ COMMENT ON FUNCTION sync.setting_value(text, text) IS 'A setting of a connection
 CREATE FUNCTION sync.install_part_95_grants() RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
 BEGIN
-	GRANT USAGE ON SCHEMA sync TO sync_viewer;
 	GRANT SELECT ON ALL TABLES IN SCHEMA sync TO sync_viewer;
 	GRANT UPDATE (decision, note) ON sync.staging, sync.staging_field TO sync_approver;
 	GRANT UPDATE (read_at) ON sync.notification TO sync_viewer;

@@ -30,6 +30,9 @@ BEGIN
 		('max_feed_shrink', '0.3', 'share', 'A feed with fewer products than the one before by more than this share is held as a whole.'),
 		('max_reject_share', '0.5', 'share', 'A feed of whose records more than this share is rejected is held as a whole.')
 	ON CONFLICT DO NOTHING;
+	INSERT INTO sync.job_kind (kind, network, class, batch, max_attempts, description) VALUES
+		('feed_load', false, 2, 1, 3, 'Reads a downloaded feed into sync.feed_item.')
+	ON CONFLICT DO NOTHING;
 
 	-- Rows that the user has deleted from a shipped profile stay deleted.
 	INSERT INTO sync.feed_profile (name, description)
@@ -92,7 +95,8 @@ BEGIN
 		('Option3 value', 'variant.options.3.value', 'text', false),
 		('Charge tax', 'variant.attributes.taxable', 'boolean', false),
 		('Variant Taxable', 'variant.attributes.taxable', 'boolean', false),
-		('Continue selling when out of stock', 'variant.attributes.continue_selling', 'boolean', false),
+		('Continue selling when out of stock', 'variant.attributes.inventory_policy', 'text', false),
+		('Variant Inventory Policy', 'variant.attributes.inventory_policy', 'text', false),
 		('Requires shipping', 'variant.attributes.requires_shipping', 'boolean', false),
 		('Variant Requires Shipping', 'variant.attributes.requires_shipping', 'boolean', false),
 		('Fulfillment service', 'variant.attributes.fulfillment_service', 'text', false),
@@ -113,7 +117,9 @@ LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	name constant text := 'feed_item_' || feed_file_id;
 BEGIN
-	EXECUTE format('DROP TABLE IF EXISTS sync.%I', name);
+	IF to_regclass(format('sync.%I', name)) IS NOT NULL THEN
+		EXECUTE format('DROP TABLE sync.%I', name);
+	END IF;
 	EXECUTE format('CREATE TABLE sync.%I (LIKE sync.feed_item, CONSTRAINT feed_file_id_is CHECK (feed_file_id = %s))', name, feed_file_id);
 	RETURN format('sync.%I', name)::regclass;
 END
@@ -167,7 +173,7 @@ DECLARE
 	profile_name text;
 	profile_encoding text;
 	same bigint;
-	found jsonb;
+	outcome jsonb;
 BEGIN
 	SELECT f.id, f.connection, f.state, f.records, f.products, f.rejected INTO file
 	FROM sync.feed_file f WHERE f.id = feed_load.feed_file_id FOR UPDATE;
@@ -189,22 +195,22 @@ BEGIN
 
 	profile_name := sync.setting_value(file.connection, 'feed_profile');
 	SELECT p.encoding INTO profile_encoding FROM sync.feed_profile p WHERE p.name = profile_name;
-	found := '{"again": true}';
-	WHILE (found ->> 'again')::boolean LOOP
+	outcome := '{"again": true}';
+	WHILE (outcome ->> 'again')::boolean LOOP
 		DELETE FROM sync.feed_reject r WHERE r.feed_file_id = file.id;
-		found := sync.feed_fill(file.id, sync.feed_partition_create(file.id), profile_name, coalesce(profile_encoding, 'auto'));
-		profile_encoding := found ->> 'encoding';
+		outcome := sync.feed_fill(file.id, sync.feed_partition_create(file.id), profile_name, coalesce(profile_encoding, 'auto'));
+		profile_encoding := outcome ->> 'encoding';
 	END LOOP;
 	PERFORM sync.feed_partition_attach(file.id);
 	UPDATE sync.feed_file f
-	SET state = 'loaded', sha256 = decode(found ->> 'sha256', 'hex'), member = found ->> 'member',
-		member_size = (found ->> 'size')::bigint, member_crc = (found ->> 'crc')::bigint,
-		records = (found ->> 'records')::bigint, products = (found ->> 'products')::bigint, rejected = (found ->> 'rejected')::bigint,
-		header = ARRAY(SELECT h.name FROM jsonb_array_elements_text(found -> 'header') WITH ORDINALITY AS h (name, n) ORDER BY h.n),
+	SET state = 'loaded', sha256 = decode(outcome ->> 'sha256', 'hex'), member = outcome ->> 'member',
+		member_size = (outcome ->> 'size')::bigint, member_crc = (outcome ->> 'crc')::bigint,
+		records = (outcome ->> 'records')::bigint, products = (outcome ->> 'products')::bigint, rejected = (outcome ->> 'rejected')::bigint,
+		header = ARRAY(SELECT h.name FROM jsonb_array_elements_text(outcome -> 'header') WITH ORDINALITY AS h (name, n) ORDER BY h.n),
 		profile = profile_name, error = NULL, loaded_at = now()
 	WHERE f.id = file.id;
-	RETURN jsonb_build_object('done', found -> 'records', 'records', found -> 'records', 'products', found -> 'products',
-							  'rejected', found -> 'rejected');
+	RETURN jsonb_build_object('done', outcome -> 'records', 'records', outcome -> 'records', 'products', outcome -> 'products',
+							  'rejected', outcome -> 'rejected');
 END
 $$;
 COMMENT ON FUNCTION sync.feed_load(bigint) IS

@@ -75,7 +75,7 @@ BEGIN
 		  AND NOT EXISTS (SELECT FROM sync.job j WHERE j.run_id = r.id) ORDER BY r.id
 	LOOP
 		BEGIN
-			PERFORM sync.apply_begin(id);
+			PERFORM sync.job_enqueue('apply_batch', id);
 			nudged := nudged + 1;
 		EXCEPTION WHEN OTHERS THEN
 			RAISE WARNING 'approved entries of run % are not being applied: %', id, SQLERRM;
@@ -168,8 +168,8 @@ BEGIN
 			USING ERRCODE = 'feature_not_supported',
 				  DETAIL = 'It keeps its jobs in one database of the server, and runs them in any.',
 				  HINT = format(E'Connect to database "%s" and run there:\n%s', home,
-					(SELECT string_agg(format('SELECT cron.schedule_in_database(%L, %L, %L, %L);', j.job_name, j.schedule, j.command,
-											  current_database()), E'\n') FROM sync.schedule_jobs(preset) j));
+					(SELECT string_agg(format('SELECT cron.schedule_in_database(%L, %L, %L, %L);', j.job_name || '@' || current_database(),
+											  j.schedule, j.command, current_database()), E'\n') FROM sync.schedule_jobs(preset) j));
 	ELSIF home IS NOT NULL THEN
 		RAISE EXCEPTION 'extension pg_cron is not created in this database'
 			USING ERRCODE = 'feature_not_supported', HINT = 'CREATE EXTENSION pg_cron;';
@@ -199,7 +199,7 @@ BEGIN
 	WHERE c.jobname LIKE 'product\_sync\_%' AND c.jobname <> ALL (names) AND c.database = current_database() AND c.username = current_user;
 END
 $$;
-GRANT EXECUTE ON FUNCTION @extschema@.sync_schedule(text) TO sync_admin;
+GRANT EXECUTE ON FUNCTION @extschema@.sync_schedule(text), sync.schedule_jobs(text), sync.schedule_require_cron(text) TO sync_admin;
 COMMENT ON FUNCTION @extschema@.sync_schedule(text) IS
 'Makes one pg_cron job a phase, in the caller''s name: product_sync_poll, _mirror, _stage, _apply and _housekeep, and _work where the library is not preloaded. preset: standard (poll every 15 minutes, mirror every hour), frequent (5 and 30 minutes) or nightly. Returns the jobs with their schedules; calling it again replaces them. Times are those of cron.timezone, GMT by default. Errors: 58P01 without pg_cron, 0A000 when it works in another database, 42501 without access to schema cron, 22023 for another preset.';
 
@@ -263,6 +263,7 @@ BEGIN
 			DELETE FROM sync.feed_reject r WHERE r.feed_file_id = file.id;
 			UPDATE sync.feed_file f SET state = 'dropped' WHERE f.id = file.id;
 			PERFORM sync.spool_remove(format('feed-%s.zip', file.id));
+			PERFORM sync.spool_remove(format('feed-%s.zip.part', file.id));
 			dropped := dropped + 1;
 		END IF;
 	END LOOP;

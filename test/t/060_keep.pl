@@ -34,8 +34,8 @@ sub what_there_is
 SELECT indexdef FROM pg_indexes WHERE schemaname = 'sync' ORDER BY indexname;
 SELECT tablename, policyname, roles, cmd, qual FROM pg_policies WHERE schemaname = 'sync' ORDER BY 1, 2;
 SELECT table_name, grantee, privilege_type FROM information_schema.table_privileges WHERE table_schema = 'sync' ORDER BY 1, 2, 3;
-SELECT tgrelid::regclass, tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal AND tgrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'sync'::regnamespace) ORDER BY 1, 2;
-SELECT c.relname, relrowsecurity FROM pg_class c WHERE relnamespace = 'sync'::regnamespace AND relkind = 'r' AND relrowsecurity;
+SELECT tgrelid::regclass::text, tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal AND tgrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'sync'::regnamespace) ORDER BY 1, 2;
+SELECT c.relname::text, relrowsecurity FROM pg_class c WHERE relnamespace = 'sync'::regnamespace AND relkind = 'r' AND relrowsecurity;
 END
 }
 
