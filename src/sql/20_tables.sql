@@ -293,9 +293,9 @@ BEGIN
 		gone_since timestamptz,
 		UNIQUE (connection, item_number)
 	) WITH (fillfactor = 90);
-	CREATE INDEX xorosoft_item_item_key_idx ON sync.xorosoft_item (item_key);
-	CREATE INDEX xorosoft_item_base_key_idx ON sync.xorosoft_item (base_key);
-	CREATE INDEX xorosoft_item_gtin_idx ON sync.xorosoft_item (gtin) WHERE gtin IS NOT NULL;
+	CREATE INDEX xorosoft_item_item_key_idx ON sync.xorosoft_item (connection, item_key);
+	CREATE INDEX xorosoft_item_base_key_idx ON sync.xorosoft_item (connection, base_key);
+	CREATE INDEX xorosoft_item_gtin_idx ON sync.xorosoft_item (connection, gtin) WHERE gtin IS NOT NULL;
 	COMMENT ON TABLE sync.xorosoft_item IS 'Mirror of the ERP''s items.';
 	COMMENT ON COLUMN sync.xorosoft_item.item_key IS 'item_number without hyphens, in capitals: how the feed''s numbers are compared.';
 	COMMENT ON COLUMN sync.xorosoft_item.modified_at IS 'The ERP''s own clock, which states no zone, read as UTC.';

@@ -221,7 +221,7 @@ COMMENT ON FUNCTION sync.xorosoft_connection(text) IS
 -- full crawl marks each row that it saw.
 CREATE FUNCTION sync.xorosoft_items_write(connection text, crawl_id bigint, is_full boolean, bodies bytea[],
 	OUT written bigint, OUT rejected bigint, OUT first_reject text, OUT newest timestamptz)
-LANGUAGE plpgsql SET search_path = '' AS $$
+LANGUAGE plpgsql SET search_path = '' SET jit = off AS $$
 BEGIN
 	WITH answer AS MATERIALIZED (
 		SELECT b.no, i.* FROM unnest(bodies) WITH ORDINALITY AS b (body, no), sync.xorosoft_items(b.body) i
@@ -263,7 +263,7 @@ $$;
 -- The same for stock.  Two rows of one item and store in one answer are added up.
 CREATE FUNCTION sync.xorosoft_stock_write(connection text, crawl_id bigint, bodies bytea[],
 	OUT written bigint, OUT rejected bigint, OUT first_reject text)
-LANGUAGE plpgsql SET search_path = '' AS $$
+LANGUAGE plpgsql SET search_path = '' SET jit = off AS $$
 BEGIN
 	WITH answer AS MATERIALIZED (
 		SELECT b.no, s.* FROM unnest(bodies) WITH ORDINALITY AS b (body, no), sync.xorosoft_stock_rows(b.body) s
@@ -499,7 +499,8 @@ DECLARE
 	tries integer;
 BEGIN
 	SELECT j.payload, j.attempt INTO job FROM sync.job j WHERE j.id = xorosoft_page_response.job_id;
-	SELECT * INTO crawl FROM sync.xorosoft_crawl c WHERE c.id = (job.payload ->> 'crawl_id')::bigint FOR UPDATE;
+	-- Not locked yet: pages are read side by side, and only their entry into the crawl is one after the other.
+	SELECT * INTO crawl FROM sync.xorosoft_crawl c WHERE c.id = (job.payload ->> 'crawl_id')::bigint;
 	page := (job.payload ->> 'page')::integer;
 	counts := '{}';
 	IF crawl.finished_at IS NOT NULL OR crawl.pages @> page OR crawl.id IS NULL THEN
