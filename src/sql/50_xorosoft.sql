@@ -63,7 +63,6 @@ BEGIN
 		('lookup_misses', 'auto', '', 'Look up single items that the mirror does not know: auto (up to lookup_limit), always, never.'),
 		('lookup_limit', '500', 'count', 'Most single look-ups in a run.'),
 		('lookup_ttl', '1 day', 'interval', 'An item that was looked up and not found is not asked for again within this time.'),
-		('unknown_products', 'stage', '', 'What becomes of products that the ERP does not know: stage (for review) or skip.'),
 		('validate_with', '', '', 'Feed: the Xorosoft connection that validates it; empty takes the only enabled one.')
 	ON CONFLICT (name) DO NOTHING;
 	INSERT INTO sync.job_kind (kind, network, class, batch, max_attempts, run_state, description) VALUES
@@ -149,7 +148,7 @@ BEGIN
 		'username', target.username, 'secret_ref', target.secret_ref,
 		'connect_timeout_ms', 15000,
 		'timeout_ms', round(extract(epoch FROM sync.setting_value(connection, 'request_timeout')::interval) * 1000),
-		'max_bytes', 32 * 1024 * 1024));
+		'max_bytes', 8 * 1024 * 1024));
 END
 $$;
 
