@@ -13,6 +13,9 @@
 
 #define MAX_FORWARD NORM_TOKENS
 
+/* Of the weight of a term that one item has. */
+#define UNKNOWN_SHARE 0.6f
+
 /* An existing item's tokens and which tokens of either side the other one covers. */
 typedef struct Pair
 {
@@ -24,13 +27,28 @@ typedef struct Pair
 	float		idf[MAX_FORWARD];
 	uint8_t		span[MAX_FORWARD];
 	bool		covered[MAX_FORWARD];
+	bool		extra[MAX_FORWARD];
 	bool		query_covered[NORM_TOKENS];
 } Pair;
 
-/* Weight of a term that df of the items have. */
+static float
+larger(float a, float b)
+{
+	return a > b ? a : b;
+}
+
+static float
+smaller(float a, float b)
+{
+	return a < b ? a : b;
+}
+
+/* Weight of a term that df of the items have; what none has tells less than what one has. */
 float
 mindex_idf(const MatchIndex *index, uint32_t df)
 {
+	if (df == 0)
+		return UNKNOWN_SHARE * mindex_idf(index, 1);
 	return logf(1.0f + (float) index->n_items / ((float) df + 0.5f));
 }
 
@@ -38,7 +56,7 @@ mindex_idf(const MatchIndex *index, uint32_t df)
 static void
 cover(bool *covered, const uint8_t *spans, int i)
 {
-	int			left = spans[i] > 1 ? spans[i] : 0;
+	int			left = spans[i] > 1 && spans[i] != SPAN_STEM ? spans[i] : 0;
 
 	covered[i] = true;
 	while (left > 0 && --i >= 0)
@@ -71,6 +89,7 @@ features_overlap(const MatchIndex *index, const MatchQuery *query, uint32_t item
 	uint8_t		spans[NORM_TOKENS];
 	bool		covered[NORM_TOKENS] = {false};
 	float		weight2 = 0;
+	float		stems = 0;
 	int			missing = 0;
 	int			i;
 
@@ -80,15 +99,17 @@ features_overlap(const MatchIndex *index, const MatchQuery *query, uint32_t item
 	{
 		int			token = query_find(query, FORWARD_TERM(forward[i]));
 
-		if (token >= 0)
+		if (token >= 0 && spans[token] != SPAN_STEM && FORWARD_SPAN(forward[i]) != SPAN_STEM)
 			cover(covered, spans, token);
-		else if (FORWARD_SPAN(forward[i]) == 1)
+		else if (token >= 0)
+			stems = larger(stems, 0.5f * query->tokens[token].idf * query->tokens[token].idf);
+		else if (FORWARD_SPAN(forward[i]) == 1 && !(forward[i] & FORWARD_EXTRA))
 			missing++;
 	}
 	for (i = 0; i < query->n; i++)
-		if (covered[i] && spans[i] == 1)
+		if (covered[i] && spans[i] == 1 && !query->tokens[i].extra)
 			weight2 += query->tokens[i].idf * query->tokens[i].idf;
-	return weight2 / (query->weight2 + 0.15f * (float) missing * query->max_idf * query->max_idf + 1e-6f);
+	return (stems + weight2) / (query->weight2 + 0.15f * (float) missing * query->max_idf * query->max_idf + 1e-6f);
 }
 
 /* Reads the existing item's tokens and marks what is covered on both sides. */
@@ -116,32 +137,51 @@ align(const MatchIndex *index, const MatchQuery *query, uint32_t item, Pair *pai
 		pair->hashes[pair->n] = (uint32_t) index->terms[term].hash;
 		pair->idf[pair->n] = mindex_idf(index, index->terms[term].df);
 		pair->span[pair->n] = (uint8_t) FORWARD_SPAN(forward[i]);
+		pair->extra[pair->n] = (forward[i] & FORWARD_EXTRA) != 0;
 		pair->covered[pair->n++] = false;
 	}
 	for (i = 0; i < pair->n; i++)
 	{
 		int			token = query_find(query, (uint32_t) (pair->terms[i] - index->terms));
 
-		if (token < 0)
+		if (token < 0 || query_spans[token] == SPAN_STEM || pair->span[i] == SPAN_STEM)
 			continue;
 		cover(pair->covered, pair->span, i);
 		cover(pair->query_covered, query_spans, token);
 	}
 	for (i = 0; i < query->n; i++)
-		if (query->tokens[i].repeated)
+		if (query->tokens[i].repeated && query->tokens[i].span != SPAN_STEM)
 			pair->query_covered[i] |= pair->query_covered[query_find(query, query->tokens[i].term)];
 }
 
-static float
-larger(float a, float b)
+/* The same of words alone: many titles end in a model number that the other side does not give. */
+static void
+compare_words(const Pair *pair, float *f)
 {
-	return a > b ? a : b;
-}
+	const MatchQuery *query = pair->query;
+	float		sum[2] = {0, 0};
+	float		covered[2] = {0, 0};
+	int			i;
 
-static float
-smaller(float a, float b)
-{
-	return a < b ? a : b;
+	for (i = 0; i < query->n; i++)
+	{
+		if (query->tokens[i].span != 1 || query->tokens[i].extra || query->tokens[i].kind == TOKEN_CODE)
+			continue;
+		sum[0] += query->tokens[i].idf;
+		covered[0] += pair->query_covered[i] ? query->tokens[i].idf : 0;
+	}
+	for (i = 0; i < pair->n; i++)
+	{
+		if (pair->span[i] != 1 || pair->extra[i] || pair->terms[i]->kind == TOKEN_CODE)
+			continue;
+		sum[1] += pair->idf[i];
+		covered[1] += pair->covered[i] ? pair->idf[i] : 0;
+	}
+	if (sum[0] > 0 && sum[1] > 0)
+	{
+		f[F_WORDS] = sqrtf(covered[0] / sum[0] * covered[1] / sum[1]);
+		f[F_WORDS_CONTAINED] = larger(covered[0] / sum[0], covered[1] / sum[1]);
+	}
 }
 
 /* How much of each title is in the other. */
@@ -161,7 +201,7 @@ compare_titles(const Pair *pair, float *f)
 	{
 		float		idf = query->tokens[i].idf;
 
-		if (query->tokens[i].span > 1)
+		if (query->tokens[i].span > 1 || query->tokens[i].extra)
 			continue;
 		if (pair->query_covered[i])
 		{
@@ -175,7 +215,7 @@ compare_titles(const Pair *pair, float *f)
 	{
 		float		idf = pair->idf[i];
 
-		if (pair->span[i] > 1)
+		if (pair->span[i] > 1 || pair->extra[i])
 			continue;
 		weight += idf;
 		weight2 += idf * idf;
@@ -195,6 +235,32 @@ compare_titles(const Pair *pair, float *f)
 	f[F_SHORT_TITLE] = 1.0f / (1.0f + smaller(query->weight, weight) / query->max_idf);
 }
 
+/* Whether a code is its own stem. */
+static bool
+is_bare(uint32_t hash, uint32_t stem)
+{
+	return (hash | 1) == stem;
+}
+
+/* Compares a code of the query that the other side lacks with those that the query lacks. */
+static void
+compare_variants(const Pair *pair, const QueryToken *q, float idf, float *prefix, float *variant)
+{
+	int			j;
+
+	for (j = 0; j < pair->n; j++)
+	{
+		const IndexTerm *term = pair->terms[j];
+
+		if (term->kind != TOKEN_CODE || pair->span[j] == SPAN_STEM || pair->covered[j] || term->detail.stem != q->stem)
+			continue;
+		if (is_bare(q->hash, q->stem) || is_bare(pair->hashes[j], q->stem))
+			*prefix = larger(*prefix, idf);
+		else
+			*variant = larger(*variant, idf);
+	}
+}
+
 /* Model numbers and the like: shared, different, or different in their last letters only. */
 static void
 compare_codes(const Pair *pair, float *f)
@@ -202,6 +268,7 @@ compare_codes(const Pair *pair, float *f)
 	const MatchQuery *query = pair->query;
 	float		query_other = 0;
 	float		other = 0;
+	float		prefix = 0;
 	float		variant = 0;
 	int			i;
 	int			j;
@@ -211,27 +278,29 @@ compare_codes(const Pair *pair, float *f)
 		const QueryToken *q = &query->tokens[i];
 		float		idf = smaller(1, q->idf / query->max_idf);
 
-		if (q->kind != TOKEN_CODE)
+		if (q->kind != TOKEN_CODE || q->span == SPAN_STEM)
 			continue;
 		if (pair->query_covered[i])
 		{
 			f[F_CODE_SHARED] = larger(f[F_CODE_SHARED], idf);
 			continue;
 		}
-		for (j = 0; j < pair->n; j++)
-			if (pair->terms[j]->kind == TOKEN_CODE && pair->terms[j]->detail.stem == q->stem && !pair->covered[j])
-				variant = larger(variant, idf);
-		if (q->span == 1)
+		compare_variants(pair, q, idf, &prefix, &variant);
+		if (q->span == 1 && !q->extra)
 			query_other = larger(query_other, idf);
 	}
 	for (j = 0; j < pair->n; j++)
-		if (pair->terms[j]->kind == TOKEN_CODE && pair->span[j] == 1 && !pair->covered[j])
+		if (pair->terms[j]->kind == TOKEN_CODE && pair->span[j] == 1 && !pair->extra[j] && !pair->covered[j])
 			other = larger(other, smaller(1, pair->idf[j] / query->max_idf));
-	f[F_CODE_VARIANT] = f[F_CODE_SHARED] > 0 ? 0 : variant;
 	if (f[F_CODE_SHARED] > 0)
 		f[F_CODE_EXTRA] = smaller(query_other, other);
-	else if (variant == 0)
+	else if (prefix > 0)
+		f[F_CODE_PREFIX] = prefix;
+	else if (variant > 0)
+		f[F_CODE_VARIANT] = variant;
+	else
 		f[F_CODE_CONFLICT] = smaller(query_other, other);
+	f[F_CODE_MISSING] = (query_other > 0) != (other > 0) && f[F_CODE_SHARED] == 0 ? 1 : 0;
 }
 
 /* Plain numbers, and quantities by unit: 64gb against 32gb contradict each other. */
@@ -252,7 +321,7 @@ compare_numbers(const Pair *pair, float *f)
 	{
 		const QueryToken *q = &query->tokens[i];
 
-		if (q->kind == TOKEN_NUMBER && q->span == 1)
+		if (q->kind == TOKEN_NUMBER && q->span == 1 && !q->extra)
 		{
 			if (pair->query_covered[i])
 				shared++;
@@ -273,7 +342,7 @@ compare_numbers(const Pair *pair, float *f)
 		}
 	}
 	for (j = 0; j < pair->n; j++)
-		if (pair->terms[j]->kind == TOKEN_NUMBER && pair->span[j] == 1 && !pair->covered[j])
+		if (pair->terms[j]->kind == TOKEN_NUMBER && pair->span[j] == 1 && !pair->extra[j] && !pair->covered[j])
 			numbers++;
 	f[F_NUMBER_SHARED] = shared > 2 ? 1 : (float) shared / 2;
 	f[F_NUMBER_CONFLICT] = numbers > 0 && query_numbers > 0 ? (shared > 0 ? 0.5f : 1) : 0;
@@ -375,6 +444,8 @@ compare_offers(const Pair *pair, float *f)
 	if (a->tokens.pack != b->pack)
 		f[F_PACK_CONFLICT] = a->tokens.pack != 1 && b->pack != 1 ? 1 : 0.5f;
 	f[F_CONDITION_CONFLICT] = (differ & ~(uint32_t) CONDITION_BUNDLE) != 0 ? 1 : 0;
+	if (a->tokens.colours != 0 && b->colours != 0)
+		f[(a->tokens.colours & b->colours) != 0 ? F_COLOUR_AGREES : F_COLOUR_CONFLICT] = 1;
 	f[F_BUNDLE_CONFLICT] = (differ & CONDITION_BUNDLE) != 0 ? 1 : 0;
 	if (a->price > 0 && b->price > 0)
 	{
@@ -394,6 +465,7 @@ features_compare(const MatchIndex *index, const MatchQuery *query, uint32_t item
 	memset(features, 0, N_FEATURES * sizeof(float));
 	align(index, query, item, &pair);
 	compare_titles(&pair, features);
+	compare_words(&pair, features);
 	compare_codes(&pair, features);
 	compare_numbers(&pair, features);
 	compare_brands(&pair, features);

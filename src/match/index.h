@@ -73,6 +73,7 @@ typedef struct IndexItem
 	uint32_t	mpn_stem;
 	uint32_t	brand;
 	uint32_t	brand_head;
+	uint32_t	colours;
 	float		price;
 	float		pack;
 	uint8_t		conditions;
@@ -87,10 +88,11 @@ typedef struct IndexKey
 	uint32_t	item;
 } IndexKey;
 
-/* An entry of the forward list: term, how many plain tokens it spans less 1, and whether the item has it already. */
+/* An entry of the forward list: term, its span less 1, whether the item has it already, whether it is of the description. */
 #define FORWARD_TERM(entry) ((entry) & 0x07FFFFFFu)
 #define FORWARD_SPAN(entry) ((((entry) >> 27) & 3u) + 1)
 #define FORWARD_REPEATED 0x20000000u
+#define FORWARD_EXTRA 0x40000000u
 #define INDEX_MAX_TERMS 0x07FFFFFFu
 
 typedef struct MatchIndex
@@ -128,7 +130,7 @@ typedef enum IndexStatus
 typedef struct IndexBuilder IndexBuilder;
 
 /* item.c */
-extern void item_prepare(MatchItem *item, const MatchFields *fields, uint64_t seed);
+extern void item_prepare(MatchItem *item, const MatchFields *fields, uint64_t seed, bool existing);
 
 /* index_build.c */
 extern IndexBuilder *mindex_begin(uint64_t seed, uint64_t version);

@@ -184,7 +184,7 @@ mindex_add(IndexBuilder *builder, const MatchFields *fields)
 	char	   *id;
 	int			i;
 
-	item_prepare(item, fields, builder->seed);
+	item_prepare(item, fields, builder->seed, true);
 	forward = array_extend(&builder->forward, (size_t) item->tokens.n, sizeof(uint32_t));
 	id = array_extend(&builder->ids, fields->id.length, 1);
 	if (entry == NULL || forward == NULL || id == NULL)
@@ -201,6 +201,7 @@ mindex_add(IndexBuilder *builder, const MatchFields *fields)
 	entry->brand = item->brand;
 	entry->brand_head = item->brand_head;
 	entry->price = item->price;
+	entry->colours = item->tokens.colours;
 	entry->pack = item->tokens.pack;
 	entry->conditions = (uint8_t) item->tokens.conditions;
 	entry->gtin_damaged = item->gtin == 0 && entry->gtin != 0;
@@ -212,7 +213,7 @@ mindex_add(IndexBuilder *builder, const MatchFields *fields)
 
 		if (term == UINT32_MAX)
 			return false;
-		forward[i] = term | (uint32_t) (token->span - 1) << 27;
+		forward[i] = term | (uint32_t) (token->span - 1) << 27 | (i >= item->tokens.n_title ? FORWARD_EXTRA : 0);
 		last = (uint32_t *) builder->last_item.data + term;
 		if (*last == number + 1)
 			forward[i] |= FORWARD_REPEATED;

@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define FILE_MAGIC "PSMATCH\n"
-#define FILE_FORMAT 2
+#define FILE_FORMAT 3
 #define SECTION_ALIGN 64
 #define N_SECTIONS 9
 

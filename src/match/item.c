@@ -7,6 +7,9 @@
 #include <math.h>
 #include <string.h>
 
+/* Of a description, that are looked at beside the title. */
+#define DESCRIPTION_BYTES 400
+
 static uint64_t
 squeezed_hash(uint64_t seed, const MatchText *text)
 {
@@ -46,17 +49,20 @@ prepare_brand(MatchItem *item, const MatchText *brand)
 }
 
 /*
- * Makes an item ready.  Without a title its description serves as one.  Fields that cannot be used (a price that is no positive number, a
+ * Makes an item ready.  Without a title its description serves as one; beside one an existing item's gives its codes only, which keeps the
+ * index small.  Fields that cannot be used (a price that is no positive number, a
  * GTIN that is none) count as missing.
  */
 void
-item_prepare(MatchItem *item, const MatchFields *fields, uint64_t seed)
+item_prepare(MatchItem *item, const MatchFields *fields, uint64_t seed, bool existing)
 {
+	bool		has_title = fields->title.data != NULL && fields->title.length > 0;
+
 	item->gtin = item->sku = item->mpn = 0;
 	item->guess.low = item->guess.high = 0;
 	item->mpn_stem = item->brand = item->brand_head = 0;
 	tokens_clear(&item->tokens, seed);
-	if (fields->title.data != NULL && fields->title.length > 0)
+	if (has_title)
 		tokens_add(&item->tokens, fields->title.data, fields->title.length);
 	else if (fields->description.data != NULL)
 		tokens_add(&item->tokens, fields->description.data, fields->description.length);
@@ -74,6 +80,10 @@ item_prepare(MatchItem *item, const MatchFields *fields, uint64_t seed)
 			tokens_add_code(&item->tokens, fields->mpn.data, fields->mpn.length);
 		}
 	}
+	item->tokens.n_title = item->tokens.n;
+	if (has_title && fields->description.data != NULL)
+		tokens_add_description(&item->tokens, fields->description.data,
+							   fields->description.length > DESCRIPTION_BYTES ? DESCRIPTION_BYTES : fields->description.length, existing);
 	if (fields->gtin.data != NULL && !gtin_parse(fields->gtin.data, fields->gtin.length, &item->gtin) &&
 		!gtin_guess(fields->gtin.data, fields->gtin.length, &item->guess))
 		item->guess.low = item->guess.high = 0;

@@ -26,9 +26,6 @@
 
 #include "product_sync.h"
 
-/* Matches of a feed that are less sure than this are not worth a reviewer's time: the variant counts as new. */
-#define FEED_FLOOR 0.3f
-
 #define MOST_CANDIDATES 20
 
 /* The advisory lock of who builds; the one before it is sync.catalogue_lock(). */
@@ -52,7 +49,10 @@ static const char *const catalogue_query =
 " WHERE o.value <> 'Default Title')), CASE WHEN p.title = '' THEN left(p.description, 1024) END, v.price::text"
 " FROM sync.variant v JOIN sync.product p ON p.id = v.product_id ORDER BY v.id";
 
-/* Title and vendor are those of the product's first row.  One pass and no join of the feed with itself, as nothing is known of its size. */
+/*
+ * Title and vendor are those of the product's first row.  One pass and no joins, for new
+ * tables have no statistics and the planner would take the feed for a few rows; links are looked up one by one.
+ */
 static const char *const feed_query =
 "SELECT f.product_no, f.id::text, f.sku, left(f.variant ->> 'barcode', 64), f.vendor, left(f.variant ->> 'mpn', 1024),"
 " concat_ws(' ', f.title, CASE WHEN jsonb_typeof(f.variant -> 'options') = 'object' THEN"
@@ -65,7 +65,7 @@ static const char *const feed_query =
 "  FROM sync.feed_item i WHERE i.feed_file_id = $1 AND i.product_no BETWEEN $3 AND $4 AND i.kind <> 'image'"
 "  WINDOW w AS (PARTITION BY i.product_no ORDER BY i.kind, i.id)) f"
 " WHERE f.sku IS NOT NULL"
-" AND NOT EXISTS (SELECT FROM sync.variant_source s WHERE s.connection = $2 AND s.supplier_sku = f.sku)"
+" AND (SELECT s.id FROM sync.variant_source s WHERE s.connection = $2 AND s.supplier_sku = f.sku) IS NULL"
 " ORDER BY f.id";
 
 static char *
@@ -264,7 +264,7 @@ product_sync_match_one(PG_FUNCTION_ARGS)
 		elog(ERROR, "SPI_connect failed");
 	need_index(0);
 	SPI_finish();
-	item_prepare(item, &fields, mapped_index.seed);
+	item_prepare(item, &fields, mapped_index.seed, false);
 	n = match_search(&mapped_index, mapped_scratch, item, found, candidates);
 	for (i = 0; i < n; i++)
 	{
@@ -275,32 +275,58 @@ product_sync_match_one(PG_FUNCTION_ARGS)
 		values[1] = CStringGetTextDatum(existing_id(&found[i]));
 		values[2] = Float8GetDatum((double) found[i].confidence);
 		values[3] = CStringGetTextDatum(match_method_name(&found[i]));
-		values[4] = JsonbPGetDatum(match_evidence(&found[i], false));
+		values[4] = JsonbPGetDatum(match_evidence(&found[i], 0, false));
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;
 }
 
-/* Searches for the item of one feed row and puts its best match, if it is any good, into the result. */
+/* Searches for the items of some feed rows. */
 static void
-match_feed_row(ReturnSetInfo *result, HeapTuple tuple, TupleDesc desc, MatchItem *item)
+search_feed_rows(MatchOutcomes *outcomes, SPITupleTable *rows, uint64 n, MatchItem *item, MemoryContext row_context)
 {
-	MatchFields fields;
-	MatchFound	found;
-	Datum		values[6];
-	bool		nulls[6] = {false};
+	uint64		i;
 
-	match_read_row(tuple, desc, 2, &fields);
-	item_prepare(item, &fields, mapped_index.seed);
-	if (match_search(&mapped_index, mapped_scratch, item, &found, 1) == 0 || found.confidence < FEED_FLOOR)
-		return;
-	values[0] = Int64GetDatum(strtoll(pnstrdup(fields.id.data, fields.id.length), NULL, 10));
-	values[1] = SPI_getbinval(tuple, desc, 1, &nulls[1]);
-	values[2] = Int64GetDatum(strtoll(existing_id(&found), NULL, 10));
-	values[3] = Float8GetDatum((double) found.confidence);
-	values[4] = CStringGetTextDatum(match_method_name(&found));
-	values[5] = JsonbPGetDatum(match_evidence(&found, false));
-	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	for (i = 0; i < n; i++)
+	{
+		MemoryContext old = MemoryContextSwitchTo(row_context);
+		MatchFields fields;
+		MatchFound	found;
+		bool		any;
+		bool		isnull;
+
+		match_read_row(rows->vals[i], rows->tupdesc, 2, &fields);
+		item_prepare(item, &fields, mapped_index.seed, false);
+		any = match_search(&mapped_index, mapped_scratch, item, &found, 1) > 0;
+		MemoryContextSwitchTo(old);
+		outcomes_add(outcomes, &fields.id, DatumGetInt32(SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull)), any ? &found : NULL);
+		MemoryContextReset(row_context);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+static void
+emit_feed_matches(ReturnSetInfo *result, const MatchOutcomes *outcomes, MemoryContext row_context)
+{
+	size_t		i;
+
+	for (i = 0; i < outcomes->n; i++)
+	{
+		const MatchOutcome *row = &outcomes->rows[i];
+		MemoryContext old = MemoryContextSwitchTo(row_context);
+		Datum		values[6];
+		bool		nulls[6] = {false};
+
+		values[0] = Int64GetDatum(strtoll(pnstrdup(outcomes->ids + row->id, row->id_length), NULL, 10));
+		values[1] = Int32GetDatum((int32) row->group);
+		values[2] = Int64GetDatum(strtoll(existing_id(&row->found), NULL, 10));
+		values[3] = Float8GetDatum((double) row->found.confidence);
+		values[4] = CStringGetTextDatum(match_method_name(&row->found));
+		values[5] = JsonbPGetDatum(match_evidence(&row->found, outcomes->shift, row->shared));
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(row_context);
+	}
 }
 
 /*
@@ -312,7 +338,7 @@ product_sync_match_feed(PG_FUNCTION_ARGS)
 {
 	Oid			types[4] = {INT8OID, TEXTOID, INT4OID, INT4OID};
 	Datum		args[4] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), PG_GETARG_DATUM(3), PG_GETARG_DATUM(4)};
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	MatchOutcomes outcomes = {0};
 	MatchItem  *item;
 	MemoryContext row;
 	Portal		portal;
@@ -326,21 +352,13 @@ product_sync_match_feed(PG_FUNCTION_ARGS)
 	portal = SPI_cursor_open_with_args("match_feed", feed_query, 4, types, args, NULL, true, 0);
 	do
 	{
-		uint64		i;
-
 		SPI_cursor_fetch(portal, true, MATCH_BATCH);
-		for (i = 0; i < SPI_processed; i++)
-		{
-			MemoryContext old = MemoryContextSwitchTo(row);
-
-			match_feed_row(result, SPI_tuptable->vals[i], SPI_tuptable->tupdesc, item);
-			MemoryContextSwitchTo(old);
-			MemoryContextReset(row);
-			CHECK_FOR_INTERRUPTS();
-		}
+		search_feed_rows(&outcomes, SPI_tuptable, SPI_processed, item, row);
 		SPI_freetuptable(SPI_tuptable);
 	} while (SPI_processed > 0);
 	SPI_cursor_close(portal);
+	outcomes_settle(&outcomes, &mapped_index);
+	emit_feed_matches((ReturnSetInfo *) fcinfo->resultinfo, &outcomes, row);
 	SPI_finish();
 	return (Datum) 0;
 }

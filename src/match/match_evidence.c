@@ -4,7 +4,7 @@
  *
  * {"score": the sum, "added": {piece: what it added to the sum, ...}}, and where they hold: "key_shared" (several existing items have the
  * key), "contradicted" (something says that it is another thing to sell), "shared" (another incoming item claims the same existing one
- * with more right).  The confidence is 1 / (1 + exp(-score)), unless a key lifts it or one of the three caps it.
+ * with more right).  The piece share_of_matches is what the whole table's share of matches added.  The confidence is 1 / (1 + exp(-score)), unless a key lifts it or one of the three caps it.
  */
 #include "match/match_pg.h"
 
@@ -47,19 +47,21 @@ push_true(JsonbParseState **state, const char *name)
 	pushJsonbValue(state, WJB_VALUE, &value);
 }
 
-/* The evidence for a match; shared: another incoming item has the better claim to the same existing item. */
+/* The evidence for a match; shift and shared are those of its MatchOutcomes, 0 and false where it stands alone. */
 Jsonb *
-match_evidence(const MatchFound *found, bool shared)
+match_evidence(const MatchFound *found, float shift, bool shared)
 {
 	JsonbParseState *state = NULL;
 	JsonbValue *result;
 	int			i;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_number(&state, "score", found->logit);
+	push_number(&state, "score", found->logit + shift);
 	push_key(&state, "added");
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	push_number(&state, "start", score_bias());
+	if (fabsf(shift) >= 0.005f)
+		push_number(&state, "share_of_matches", shift);
 	for (i = 0; i < N_FEATURES; i++)
 	{
 		float		added = score_weight(i) * found->features[i];

@@ -31,6 +31,32 @@ typedef struct MatchOwner
 	MemoryContextCallback callback;
 } MatchOwner;
 
+/* The best match of an incoming item. */
+typedef struct MatchOutcome
+{
+	size_t		id;				/* where the incoming id begins in MatchOutcomes.ids */
+	int64		group;
+	uint32_t	id_length;
+	bool		shared;			/* another incoming item has the better claim to the same existing one */
+	MatchFound	found;
+} MatchOutcome;
+
+typedef struct MatchOutcomes
+{
+	MatchOutcome *rows;
+	size_t		n;
+	size_t		room;
+	size_t		n_without;		/* incoming items that are like nothing */
+	float		shift;			/* of all scores; see score_shift() */
+	char	   *ids;
+	size_t		ids_used;
+	size_t		ids_room;
+} MatchOutcomes;
+
+/* match_outcome.c */
+extern void outcomes_add(MatchOutcomes *outcomes, const MatchText *id, int64 group, const MatchFound *found);
+extern void outcomes_settle(MatchOutcomes *outcomes, const MatchIndex *index);
+
 /* match_rows.c */
 extern MatchOwner *match_owner_create(MemoryContext context);
 extern void match_read_row(HeapTuple tuple, TupleDesc desc, int first, MatchFields *fields);
@@ -40,7 +66,7 @@ extern void match_need_scratch(MatchOwner *owner);
 extern uint64 match_seed(void);
 
 /* match_evidence.c */
-extern Jsonb *match_evidence(const MatchFound *found, bool shared);
+extern Jsonb *match_evidence(const MatchFound *found, float shift, bool shared);
 extern const char *match_method_name(const MatchFound *found);
 
 /* match_item.c */

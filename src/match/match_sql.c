@@ -14,33 +14,8 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-/* Matches below this are not worth a reviewer's time. */
-#define CONFIDENCE_FLOOR 0.3f
-
-/* Two incoming items cannot both be the same existing one without a person's look. */
-#define SHARED_CAP 0.45f
-
 PG_FUNCTION_INFO_V1(product_sync_gtin);
 PG_FUNCTION_INFO_V1(product_sync_match);
-
-/* The best match of an incoming row. */
-typedef struct Outcome
-{
-	size_t		id;				/* where the incoming id begins in Outcomes.ids */
-	uint32_t	id_length;
-	bool		shared;
-	MatchFound	found;
-} Outcome;
-
-typedef struct Outcomes
-{
-	Outcome    *rows;
-	size_t		n;
-	size_t		room;
-	char	   *ids;
-	size_t		ids_used;
-	size_t		ids_room;
-} Outcomes;
 
 /* sync_gtin(text): fourteen digits, or NULL. */
 Datum
@@ -56,39 +31,9 @@ product_sync_gtin(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(digits, GTIN_DIGITS));
 }
 
-static void *
-grow(void *data, size_t size)
-{
-	return data == NULL ? MemoryContextAllocHuge(CurrentMemoryContext, size) : repalloc_huge(data, size);
-}
-
-static void
-keep_outcome(Outcomes *outcomes, const MatchText *id, const MatchFound *found)
-{
-	Outcome    *row;
-
-	if (outcomes->n == outcomes->room)
-	{
-		outcomes->room = Max(outcomes->room * 2, 1024);
-		outcomes->rows = grow(outcomes->rows, outcomes->room * sizeof(Outcome));
-	}
-	while (outcomes->ids_used + id->length > outcomes->ids_room || outcomes->ids == NULL)
-	{
-		outcomes->ids_room = Max(outcomes->ids_room * 2, 16384);
-		outcomes->ids = grow(outcomes->ids, outcomes->ids_room);
-	}
-	row = &outcomes->rows[outcomes->n++];
-	row->id = outcomes->ids_used;
-	row->id_length = (uint32_t) id->length;
-	row->shared = false;
-	row->found = *found;
-	memcpy(outcomes->ids + row->id, id->data, id->length);
-	outcomes->ids_used += id->length;
-}
-
 /* Searches the index for each row of the incoming table. */
 static void
-search_incoming(MatchOwner *owner, const char *query, Outcomes *outcomes)
+search_incoming(MatchOwner *owner, const char *query, MatchOutcomes *outcomes)
 {
 	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "match batch", ALLOCSET_DEFAULT_SIZES);
 	Portal		portal = SPI_cursor_open_with_args("match_incoming", query, 0, NULL, NULL, NULL, true, 0);
@@ -112,12 +57,12 @@ search_incoming(MatchOwner *owner, const char *query, Outcomes *outcomes)
 			match_read_row(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &fields);
 			if (fields.id.data != NULL)
 			{
-				item_prepare(item, &fields, owner->index.seed);
+				item_prepare(item, &fields, owner->index.seed, false);
 				n = match_search(&owner->index, owner->scratch, item, &found, 1);
 			}
 			MemoryContextSwitchTo(old);
-			if (n > 0 && found.confidence >= CONFIDENCE_FLOOR)
-				keep_outcome(outcomes, &fields.id, &found);
+			if (fields.id.data != NULL)
+				outcomes_add(outcomes, &fields.id, 0, n > 0 ? &found : NULL);
 			CHECK_FOR_INTERRUPTS();
 		}
 		SPI_freetuptable(SPI_tuptable);
@@ -128,45 +73,16 @@ search_incoming(MatchOwner *owner, const char *query, Outcomes *outcomes)
 	MemoryContextDelete(batch);
 }
 
-/* Of the rows that claim one existing item the surest keeps it; the others are marked and capped. */
-static void
-settle_claims(const MatchIndex *index, Outcomes *outcomes)
-{
-	uint32_t   *owner = MemoryContextAllocExtended(CurrentMemoryContext, ((Size) index->n_items + 1) * sizeof(uint32_t),
-												   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	size_t		i;
-
-	for (i = 0; i < outcomes->n; i++)
-	{
-		const MatchFound *found = &outcomes->rows[i].found;
-		uint32_t   *held = &owner[found->item];
-
-		if (*held == 0 || found->confidence > outcomes->rows[*held - 1].found.confidence ||
-			(found->confidence == outcomes->rows[*held - 1].found.confidence && found->logit > outcomes->rows[*held - 1].found.logit))
-			*held = (uint32_t) i + 1;
-	}
-	for (i = 0; i < outcomes->n; i++)
-	{
-		Outcome    *row = &outcomes->rows[i];
-
-		if (owner[row->found.item] == (uint32_t) i + 1)
-			continue;
-		row->shared = true;
-		row->found.confidence = Min(row->found.confidence, SHARED_CAP);
-	}
-	pfree(owner);
-}
-
 /* Puts the outcomes into the function's result. */
 static void
-emit_outcomes(ReturnSetInfo *result, const MatchIndex *index, const Outcomes *outcomes)
+emit_outcomes(ReturnSetInfo *result, const MatchIndex *index, const MatchOutcomes *outcomes)
 {
 	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "match row", ALLOCSET_DEFAULT_SIZES);
 	size_t		i;
 
 	for (i = 0; i < outcomes->n; i++)
 	{
-		const Outcome *row = &outcomes->rows[i];
+		const MatchOutcome *row = &outcomes->rows[i];
 		MemoryContext old = MemoryContextSwitchTo(row_context);
 		Datum		values[5];
 		bool		nulls[5] = {false};
@@ -178,7 +94,7 @@ emit_outcomes(ReturnSetInfo *result, const MatchIndex *index, const Outcomes *ou
 		values[1] = PointerGetDatum(cstring_to_text_with_len(id, (int) length));
 		values[2] = Float8GetDatum((double) row->found.confidence);
 		values[3] = CStringGetTextDatum(match_method_name(&row->found));
-		values[4] = JsonbPGetDatum(match_evidence(&row->found, row->shared));
+		values[4] = JsonbPGetDatum(match_evidence(&row->found, outcomes->shift, row->shared));
 		MemoryContextSwitchTo(old);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 		MemoryContextReset(row_context);
@@ -197,7 +113,7 @@ product_sync_match(PG_FUNCTION_ARGS)
 	char	   *incoming_query = match_columns_query(incoming, true, columns);
 	char	   *existing_query = match_columns_query(existing, false, columns);
 	MatchOwner *owner;
-	Outcomes	outcomes = {0};
+	MatchOutcomes outcomes = {0};
 	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "sync_match", ALLOCSET_DEFAULT_SIZES);
 
 	InitMaterializedSRF(fcinfo, 0);
@@ -207,7 +123,7 @@ product_sync_match(PG_FUNCTION_ARGS)
 	owner = match_owner_create(work);
 	match_build_index(owner, existing_query, 0);
 	search_incoming(owner, incoming_query, &outcomes);
-	settle_claims(&owner->index, &outcomes);
+	outcomes_settle(&outcomes, &owner->index);
 	emit_outcomes((ReturnSetInfo *) fcinfo->resultinfo, &owner->index, &outcomes);
 	SPI_finish();
 	MemoryContextDelete(work);

@@ -72,6 +72,21 @@ typedef struct WordMeaning
 	float		pack;			/* 0 where it says nothing of it */
 } WordMeaning;
 
+/* Names of colours and finishes; several names of one colour stand for the same bit. */
+typedef struct ColourName
+{
+	const char *name;
+	uint8_t		bit;
+} ColourName;
+
+static const ColourName colour_names[] = {
+	{"black", 0}, {"bk", 0}, {"blk", 0}, {"white", 1}, {"wh", 1}, {"wht", 1}, {"silver", 2}, {"slv", 2}, {"slvr", 2}, {"gray", 3},
+	{"grey", 3}, {"gry", 3}, {"red", 4}, {"rd", 4}, {"blue", 5}, {"blu", 5}, {"green", 6}, {"grn", 6}, {"pink", 7}, {"pnk", 7},
+	{"yellow", 8}, {"ylw", 8}, {"orange", 9}, {"purple", 10}, {"brown", 11}, {"brn", 11}, {"gold", 12}, {"titanium", 13},
+	{"cyan", 14}, {"magenta", 15}, {"clear", 16}, {"clr", 16}, {"stainless", 17}, {"ss", 17}, {"beige", 18}, {"ivory", 19},
+	{"bronze", 20}, {"chrome", 21}, {"cherry", 22}, {"walnut", 23}, {"oak", 24}, {"maple", 25}, {"mahogany", 26},
+};
+
 static const WordMeaning word_meanings[] = {
 	{"compatible", CONDITION_COMPATIBLE, 0}, {"replacement", CONDITION_COMPATIBLE, 0}, {"replaces", CONDITION_COMPATIBLE, 0},
 	{"remanufactured", CONDITION_REMADE, 0}, {"reman", CONDITION_REMADE, 0}, {"recycled", CONDITION_REMADE, 0},
@@ -198,6 +213,17 @@ find_runs(char *s, size_t n, Run runs[MAX_RUNS])
 	return count;
 }
 
+/* Notes the colour that a word or the ending of a code names. */
+static void
+note_colour(TokenList *list, const char *text, size_t length)
+{
+	size_t		i;
+
+	for (i = 0; i < sizeof(colour_names) / sizeof(colour_names[0]); i++)
+		if (strlen(colour_names[i].name) == length && memcmp(colour_names[i].name, text, length) == 0)
+			list->colours |= 1u << colour_names[i].bit;
+}
+
 /* Makes room for a token with a copy of its text, cut to NORM_TOKEN_BYTES.  Returns NULL when the list is full. */
 static Token *
 new_token(TokenList *list, const char *text, size_t length)
@@ -218,29 +244,43 @@ new_token(TokenList *list, const char *text, size_t length)
 	return token;
 }
 
-/* Of a code that ends in up to three letters, what is before them; else the code itself. */
-uint32_t
-code_stem(uint64_t seed, const char *text, size_t length)
+/* Length of a code without its ending of up to four letters, or all of it where too little would be left. */
+static size_t
+stem_length(const char *text, size_t length)
 {
 	size_t		n = length;
 
 	while (n > 0 && is_letter(text[n - 1]))
 		n--;
-	if (n < 4 || length - n > 3)
-		n = length;
-	return (uint32_t) text_hash(seed, text, n) | 1;
+	return n < 4 || length - n > 4 ? length : n;
 }
 
+/* Hash of a code without its ending of letters, which is what colours and regions differ in. */
+uint32_t
+code_stem(uint64_t seed, const char *text, size_t length)
+{
+	return (uint32_t) text_hash(seed, text, stem_length(text, length)) | 1;
+}
+
+/* Adds a code, and its stem where that is shorter. */
 static void
 add_code(TokenList *list, const char *text, size_t length, int span)
 {
 	Token	   *token = new_token(list, text, length);
+	size_t		stem = stem_length(text, length);
 
 	if (token == NULL)
 		return;
 	token->kind = TOKEN_CODE;
 	token->span = (uint8_t) span;
 	token->stem = code_stem(list->seed, text, length);
+	if (stem < length)
+		note_colour(list, text + stem, length - stem);
+	if (stem == length || (token = new_token(list, text, stem)) == NULL)
+		return;
+	token->kind = TOKEN_CODE;
+	token->span = SPAN_STEM;
+	token->stem = code_stem(list->seed, text, stem);
 }
 
 static void
@@ -286,6 +326,8 @@ add_plain(TokenList *list, const char *s, const Run *run)
 		return;
 	}
 	token->kind = TOKEN_WORD;
+	if (run->length > 2)
+		note_colour(list, text, run->length);
 	for (i = 0; i < sizeof(word_meanings) / sizeof(word_meanings[0]); i++)
 		if (strlen(word_meanings[i].word) == run->length && memcmp(word_meanings[i].word, text, run->length) == 0)
 			list->conditions |= word_meanings[i].condition;
@@ -384,9 +426,18 @@ add_joined(TokenList *list, const char *s, const Run *runs, int first, int last)
 	}
 	if (digits == 0 ? (last - first > 1 || n > 12) : n < 4)
 		return;
-	add_code(list, joined, n, last - first + 1);
-	if (digits == 0 && list->n > 0)
-		list->tokens[list->n - 1].kind = TOKEN_WORD;
+	/* 6-disc, blu-ray and ipad 2 are words. */
+	if (digits == 0 || (digits < 3 && last - first == 1 && (runs[first].letters == 0 || runs[last].joint == ' ')))
+	{
+		Token	   *token = new_token(list, joined, n);
+
+		if (token == NULL)
+			return;
+		token->kind = TOKEN_WORD;
+		token->span = (uint8_t) (last - first + 1);
+	}
+	else
+		add_code(list, joined, n, last - first + 1);
 }
 
 /* A short word before a number or code, as in "iwdc 6125": the two may be one code elsewhere. */
@@ -396,14 +447,27 @@ may_join_over_space(const Run *a, const Run *b)
 	return a->digits == 0 && a->letters <= 5 && b->joint == ' ' && b->digits >= 2 && b->length <= 12 && !b->point;
 }
 
+/* Whether the token before the last plain one is a plain word, so that the two stand side by side. */
+static bool
+follows_word(const TokenList *list)
+{
+	int			last = list->n - 1;
+
+	while (last > 0 && list->tokens[last].span != 1)
+		last--;
+	return last > 0 && list->tokens[last - 1].kind == TOKEN_WORD && list->tokens[last - 1].span == 1;
+}
+
 /* Makes the list empty.  The seed keeps others from choosing words whose hashes collide; lists that are compared have the same. */
 void
 tokens_clear(TokenList *list, uint64_t seed)
 {
 	list->seed = seed;
 	list->n = 0;
+	list->n_title = 0;
 	list->text_used = 0;
 	list->conditions = 0;
+	list->colours = 0;
 	list->pack = 1;
 }
 
@@ -440,13 +504,38 @@ tokens_add(TokenList *list, const char *text, size_t length)
 		if (i > chain && !continues_code(&runs[i - 1], &runs[i]))
 			chain = i;
 		add_plain(list, folded, &runs[i]);
-		if (i > chain && i - chain < 4 && (i + 1 == n_runs || !continues_code(&runs[i], &runs[i + 1])))
+		if (i > chain && i - chain < SPAN_STEM - 1 && (i + 1 == n_runs || !continues_code(&runs[i], &runs[i + 1])))
 			add_joined(list, folded, runs, chain, i);
 		else if (i > 0 && i == chain && list->n > 1 && may_join_over_space(&runs[i - 1], &runs[i]) &&
-				 list->tokens[list->n - 2].kind == TOKEN_WORD && list->tokens[list->n - 2].span == 1)
+				 follows_word(list))
 			add_joined(list, folded, runs, i - 1, i);
 		i++;
 	}
+}
+
+/*
+ * Adds tokens of a description after those of the title, or its codes only.  What it says of packs and conditions does not count, since
+ * it tells of other products too; its colours do where the title names none.
+ */
+void
+tokens_add_description(TokenList *list, const char *text, size_t length, bool codes_only)
+{
+	uint32_t	conditions = list->conditions;
+	uint32_t	colours = list->colours;
+	float		pack = list->pack;
+	int			kept = list->n_title = list->n;
+	int			i;
+
+	tokens_add(list, text, length);
+	list->conditions = conditions;
+	list->pack = pack;
+	if (colours != 0)
+		list->colours = colours;
+	for (i = list->n_title; codes_only && i < list->n; i++)
+		if (list->tokens[i].kind == TOKEN_CODE && list->tokens[i].span == 1 && list->tokens[i].length >= 5)
+			list->tokens[kept++] = list->tokens[i];
+	if (codes_only)
+		list->n = kept;
 }
 
 /* Adds a part number as one token, unless it is in the list already.  Returns whether it has any letter or digit. */

@@ -31,6 +31,9 @@ typedef enum TokenUnit
 	UNIT_AMPERE
 } TokenUnit;
 
+/* Span of a token that is no part of the text: a code's stem, by which its variants are found. */
+#define SPAN_STEM 4
+
 /* What an item says of its condition: two items that differ here are not the same thing to sell. */
 #define CONDITION_COMPATIBLE	0x01
 #define CONDITION_REMADE		0x02
@@ -44,7 +47,7 @@ typedef struct Token
 	float		value;			/* of a quantity, in its base unit; of a number */
 	uint8_t		kind;
 	uint8_t		unit;
-	uint8_t		span;			/* 1, or how many of the plain tokens before it this one joins: dsc w150 dscw150 */
+	uint8_t		span;			/* 1; how many of the plain tokens before it this one joins: dsc w150 dscw150; or SPAN_STEM */
 	uint8_t		length;			/* bytes of text */
 	uint16_t	start;			/* of its text in TokenList.text */
 } Token;
@@ -53,8 +56,10 @@ typedef struct TokenList
 {
 	uint64_t	seed;			/* of the hashes */
 	int			n;
+	int			n_title;		/* the others are of the description */
 	int			text_used;
 	uint32_t	conditions;
+	uint32_t	colours;		/* one bit each */
 	float		pack;			/* how many pieces are sold together, 1 if it does not say */
 	Token		tokens[NORM_TOKENS];
 	char		text[NORM_TEXT_BYTES];
@@ -62,6 +67,7 @@ typedef struct TokenList
 
 extern void tokens_clear(TokenList *list, uint64_t seed);
 extern void tokens_add(TokenList *list, const char *text, size_t length);
+extern void tokens_add_description(TokenList *list, const char *text, size_t length, bool codes_only);
 extern bool tokens_add_code(TokenList *list, const char *text, size_t length);
 extern size_t text_fold(const char *text, size_t length, char *folded, size_t room);
 extern size_t text_squeeze(const char *text, size_t length, char *squeezed, size_t room);

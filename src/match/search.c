@@ -59,6 +59,35 @@ scratch_free(MatchScratch *scratch)
 	free(scratch);
 }
 
+static void
+query_add_slot(MatchQuery *query, int token)
+{
+	uint32_t	slot = query->tokens[token].term * UINT32_C(2654435761) >> 24;
+
+	while (query->slot_tokens[slot] != 0)
+		slot = (slot + 1) & (QUERY_SLOTS - 1);
+	query->slot_terms[slot] = query->tokens[token].term;
+	query->slot_tokens[slot] = (uint8_t) (token + 1);
+}
+
+/* Lets tokens find the query's stems, but for those that it has as tokens of its own. */
+static void
+query_add_stems(MatchQuery *query)
+{
+	int			i;
+
+	for (i = 0; i < query->n; i++)
+	{
+		QueryToken *q = &query->tokens[i];
+
+		if (q->span != SPAN_STEM || q->term == UINT32_MAX)
+			continue;
+		q->repeated = query_find(query, q->term) >= 0;
+		if (!q->repeated)
+			query_add_slot(query, i);
+	}
+}
+
 /* Looks the item's tokens up. */
 static void
 query_prepare(const MatchIndex *index, const MatchItem *item, MatchQuery *query)
@@ -74,7 +103,6 @@ query_prepare(const MatchIndex *index, const MatchItem *item, MatchQuery *query)
 	{
 		const Token *token = &item->tokens.tokens[i];
 		QueryToken *q = &query->tokens[i];
-		uint32_t	slot;
 
 		q->term = mindex_find_term(index, token->hash);
 		q->df = q->term == UINT32_MAX ? 0 : index->terms[q->term].df;
@@ -84,21 +112,19 @@ query_prepare(const MatchIndex *index, const MatchItem *item, MatchQuery *query)
 		q->unit = token->unit;
 		q->stem = token->stem;
 		q->value = token->value;
+		q->extra = i >= item->tokens.n_title;
 		q->hash = (uint32_t) token->hash;
 		q->repeated = q->term != UINT32_MAX && query_find(query, q->term) >= 0;
-		if (q->span == 1)
+		if (q->span == 1 && !q->extra)
 		{
 			query->weight += q->idf;
 			query->weight2 += q->idf * q->idf;
 		}
-		if (q->term == UINT32_MAX || q->repeated)
+		if (q->term == UINT32_MAX || q->repeated || q->span == SPAN_STEM)
 			continue;
-		slot = q->term * UINT32_C(2654435761) >> 24;
-		while (query->slot_tokens[slot] != 0)
-			slot = (slot + 1) & (QUERY_SLOTS - 1);
-		query->slot_terms[slot] = q->term;
-		query->slot_tokens[slot] = (uint8_t) (i + 1);
+		query_add_slot(query, i);
 	}
+	query_add_stems(query);
 }
 
 static void
@@ -177,13 +203,13 @@ walk_postings(const MatchIndex *index, MatchScratch *scratch)
 
 	scratch->n_touched = 0;
 	for (i = 0; i < n; i++)
-		remaining += query->tokens[order[i]].span == 1 ? query->tokens[order[i]].idf : 0;
+		remaining += query->tokens[order[i]].span == 1 && !query->tokens[order[i]].extra ? query->tokens[order[i]].idf : 0;
 	for (i = 0; i < n && walked < MAX_POSTINGS; i++)
 	{
 		const QueryToken *token = &query->tokens[order[i]];
 		const IndexTerm *term = &index->terms[token->term];
 		uint32_t	count = term->df < MAX_LIST ? term->df : MAX_LIST;
-		float		weight = token->idf * token->idf;
+		float		weight = token->idf * token->idf * (token->extra ? 0.25f : 1);
 
 		if (walked > 0 && remaining < MIN_REMAINING * query->weight && (scratch->n_touched > 4 * MATCH_CANDIDATES || term->df > 1000))
 			break;
@@ -200,7 +226,7 @@ walk_postings(const MatchIndex *index, MatchScratch *scratch)
 			scratch->sums[item] += weight;
 		}
 		walked += count;
-		if (token->span == 1)
+		if (token->span == 1 && !token->extra)
 			remaining -= token->idf;
 	}
 }

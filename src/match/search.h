@@ -22,6 +22,7 @@ typedef struct QueryToken
 	uint8_t		kind;
 	uint8_t		unit;
 	bool		repeated;		/* stands earlier in the item */
+	bool		extra;			/* of the description */
 	uint32_t	stem;
 	float		value;
 	uint32_t	hash;

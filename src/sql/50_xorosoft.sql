@@ -499,7 +499,8 @@ DECLARE
 	tries integer;
 BEGIN
 	SELECT j.payload, j.attempt INTO job FROM sync.job j WHERE j.id = xorosoft_page_response.job_id;
-	SELECT * INTO crawl FROM sync.xorosoft_crawl c WHERE c.id = (job.payload ->> 'crawl_id')::bigint FOR UPDATE;
+	-- Not locked yet: pages are read side by side, and only their entry into the crawl is one after the other.
+	SELECT * INTO crawl FROM sync.xorosoft_crawl c WHERE c.id = (job.payload ->> 'crawl_id')::bigint;
 	page := (job.payload ->> 'page')::integer;
 	counts := '{}';
 	IF crawl.finished_at IS NOT NULL OR crawl.pages @> page OR crawl.id IS NULL THEN

@@ -131,9 +131,8 @@ BEGIN
 END
 $$;
 
--- Planned anew each time: a plan that was made when there were no links yet is a bad one once there are.
 CREATE FUNCTION sync.match_range(run_id bigint, first_product integer, last_product integer) RETURNS jsonb
-LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = force_custom_plan AS $$
+LANGUAGE plpgsql SET search_path = '' AS $$
 #variable_conflict use_column
 DECLARE
 	run record;
@@ -143,11 +142,11 @@ BEGIN
 	FROM sync.run r WHERE r.id = match_range.run_id;
 	DELETE FROM sync.match_result m WHERE m.run_id = run.id AND m.product_no BETWEEN first_product AND last_product;
 
-	-- What an earlier run linked needs no search.
+	-- What an earlier run linked needs no search.  OFFSET 0: one look-up a row, whatever the planner believes of new tables.
 	INSERT INTO sync.match_result (run_id, feed_item_id, product_no, variant_id, product_id, confidence, method, evidence)
 	SELECT run.id, f.id, f.product_no, v.id, v.product_id, 1, 'link', jsonb_build_object('confirmed_at', s.confirmed_at)
 	FROM sync.feed_item f
-	JOIN sync.variant_source s ON s.connection = run.connection AND s.supplier_sku = f.sku
+	CROSS JOIN LATERAL (SELECT * FROM sync.variant_source s WHERE s.connection = run.connection AND s.supplier_sku = f.sku OFFSET 0) s
 	JOIN sync.variant v ON v.id = s.variant_id
 	WHERE f.feed_file_id = run.feed_file_id AND f.product_no BETWEEN first_product AND last_product AND f.kind <> 'image';
 
