@@ -3,15 +3,19 @@
  *	  Inserts the rows of a feed into their partition, many at a time, as COPY does.
  *
  * The partition was made in this transaction and has no index, trigger or constraint to check yet, so rows go in as frozen: no other
- * session can see the table before it is complete, and vacuum never has to write the rows again.
+ * session can see the table before it is complete, and vacuum never has to write the rows again.  Unlike COPY's, the pages do not go
+ * through a small ring of buffers, which would have this process write them and their WAL out one by one: the table is read again at
+ * once, by three index builds and then by matching.
  */
 #include "feed/load.h"
 
 #include "access/heapam.h"
+#include "access/hio.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "executor/tuptable.h"
+#include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
@@ -81,6 +85,8 @@ feed_bulk_open(Oid table, int64 feed_file_id)
 	bulk->options = TABLE_INSERT_SKIP_FSM | TABLE_INSERT_FROZEN;
 	bulk->cid = GetCurrentCommandId(true);
 	bulk->state = GetBulkInsertState();
+	FreeAccessStrategy(bulk->state->strategy);
+	bulk->state->strategy = NULL;
 	bulk->context = AllocSetContextCreate(CurrentMemoryContext, "feed rows", 0, BATCH_MEMORY, BATCH_MEMORY * 8);
 	return bulk;
 }
