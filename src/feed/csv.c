@@ -6,11 +6,11 @@
  * delimiters and one for the rest.  A small state machine then looks at the set bits only, never at the bytes between them, and never
  * ahead: what a quote inside a quoted field means is decided when the next set bit comes, by its distance.  So nothing depends on where
  * a piece of input ends, and one pass is enough.  Fields are kept as offsets until their record is complete; doubled quotes are then
- * taken out into a scratch buffer, which leaves the record's own bytes as they came.
+ * taken out into a scratch buffer, which leaves the record's own bytes as they came (csv_record.c).
  *
  * Relies on malloc only; no PostgreSQL header.
  */
-#include "feed/csv.h"
+#include "feed/csv_parser.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,69 +19,6 @@
 #endif
 
 #define BLOCK			64		/* bytes looked at together; the buffer has as many to spare */
-#define RESCAN_FREE		(UINT64_C(64) << 20)	/* bytes that may be read again whatever the size of the input */
-#define RESCAN_FACTOR	2		/* and further ones for each byte of input */
-
-typedef enum CsvState
-{
-	PLAIN,						/* at the start of a field, or in one without quotes */
-	QUOTED,						/* behind an opening quote */
-	CLOSING,					/* behind a quote in a quoted field: its end, or the first of a pair */
-	SKIPPING					/* the rest of a line is passed over */
-} CsvState;
-
-typedef struct CsvSpan
-{
-	size_t		start;			/* from the start of the record */
-	size_t		len;
-	bool		quoted;
-	bool		doubled;		/* holds doubled quotes */
-} CsvSpan;
-
-struct CsvParser
-{
-	CsvOptions	options;
-	char	   *buf;
-	size_t		cap;
-	size_t		end;			/* bytes in buf */
-	uint64_t	base;			/* bytes of input that have left buf */
-	bool		finished;
-	bool		started;		/* the byte order mark has been looked for */
-	bool		bom;
-
-	size_t		scanned;		/* bytes whose masks have been made */
-	size_t		block;			/* offset of bit 0 of the masks */
-	uint64_t	delimiters;		/* set bits that are still to be looked at */
-	uint64_t	others;			/* the same for quotes and line ends */
-
-	CsvState	state;
-	size_t		record;			/* start of the present record */
-	size_t		field;			/* start of the present field, behind its quote */
-	size_t		closing;		/* CLOSING: where the quote is */
-	bool		quoted;			/* the present field has an opening quote */
-	bool		doubled;
-	bool		skip_lf;		/* the last record ended with CR: a LF at once belongs to it */
-	uint64_t	line;			/* on which the present record starts */
-	uint64_t	here;			/* present line */
-	uint64_t	field_line;		/* on which the present field was opened */
-
-	CsvError	error;			/* first error of the present record */
-	uint32_t	error_field;
-	uint64_t	error_line;
-	size_t		guilty;			/* offset of the opening quote of the field with a quoting error */
-
-	uint32_t	expected;
-	bool		resync;			/* pieces of a bad record may follow */
-	uint64_t	resync_line;	/* line on which its error was seen */
-	uint64_t	rescanned;		/* bytes read again so far */
-
-	CsvSpan    *spans;
-	CsvField   *fields;
-	uint32_t	nfields;
-	uint32_t	span_cap;
-	char	   *scratch;
-	size_t		scratch_cap;
-};
 
 /* What a feed is read with unless its profile says otherwise. */
 CsvOptions
@@ -273,275 +210,6 @@ load_block(CsvParser *p, size_t n)
 	p->others = others;
 }
 
-/* Notes the first error of a record. */
-static void
-note_error(CsvParser *p, CsvError error, uint64_t line)
-{
-	if (p->error != CSV_OK)
-		return;
-	p->error = error;
-	p->error_line = line;
-	p->error_field = p->nfields + 1;
-}
-
-/* Notes a quoting error of the present field, unless one came before it: that one is the guilty one. */
-static void
-note_quoting_error(CsvParser *p, CsvError error)
-{
-	if (p->error == CSV_TEXT_AFTER_QUOTE)
-		return;
-	p->error = CSV_OK;
-	note_error(p, error, p->field_line);
-	p->guilty = p->field - 1;
-}
-
-/* Ends the present field before offset "end" and starts the next at "next"; false when memory is short. */
-static bool
-end_field(CsvParser *p, size_t end, size_t next)
-{
-	if (end - p->field > p->options.max_field)
-		note_error(p, CSV_FIELD_TOO_LONG, p->field_line);
-	if (p->nfields >= p->options.max_fields)
-		note_error(p, CSV_TOO_MANY_FIELDS, p->field_line);
-	else
-	{
-		CsvSpan    *span;
-
-		if (p->nfields == p->span_cap)
-		{
-			uint32_t	cap = p->span_cap == 0 ? 64 : p->span_cap * 2;
-			CsvSpan    *spans = realloc(p->spans, cap * sizeof(CsvSpan));
-			CsvField   *fields;
-
-			if (spans == NULL)
-				return false;
-			p->spans = spans;
-			fields = realloc(p->fields, cap * sizeof(CsvField));
-			if (fields == NULL)
-				return false;
-			p->fields = fields;
-			p->span_cap = cap;
-		}
-		span = &p->spans[p->nfields++];
-		span->start = p->field - p->record;
-		span->len = end - p->field;
-		span->quoted = p->quoted;
-		span->doubled = p->doubled;
-	}
-	p->field = next;
-	p->field_line = p->here;
-	p->quoted = p->doubled = false;
-	p->state = PLAIN;
-	return true;
-}
-
-/* Starts a new record at an offset. */
-static void
-start_record(CsvParser *p, size_t at)
-{
-	p->record = p->field = at;
-	p->line = p->field_line = p->here;
-	p->quoted = p->doubled = false;
-	p->nfields = 0;
-	p->error = CSV_OK;
-	p->error_field = 0;
-	p->state = PLAIN;
-}
-
-/* Throws the masks away: reading goes on at an offset. */
-static void
-scan_from(CsvParser *p, size_t at)
-{
-	p->scanned = at;
-	p->block = at;
-	p->delimiters = p->others = 0;
-}
-
-/* Fills the caller's record with the present one, bad, which ends at an offset. */
-static void
-report_bad(CsvParser *p, CsvRecord *record, size_t end)
-{
-	record->line = p->line;
-	record->error = p->error;
-	record->error_line = p->error_line;
-	record->error_field = p->error_field;
-	record->nfields = 0;
-	record->fields = NULL;
-	record->raw = p->buf + p->record;
-	record->raw_len = end - p->record;
-}
-
-/*
- * Ends a record with a quoting error that was seen at offset "seen" and resumes at the line after the guilty quote's.  Without such a
- * line yet, or without budget to read it again, the rest of the present line is passed over.  False when the record is itself a piece of
- * a bad one, thus not to be handed out.
- */
-static bool
-give_up_record(CsvParser *p, CsvRecord *record, size_t seen)
-{
-	bool		piece = p->resync && p->expected != 0 && p->line < p->resync_line;
-	size_t		at = p->guilty;
-	uint64_t	budget = RESCAN_FREE + RESCAN_FACTOR * (p->base + seen);
-
-	while (at < seen && p->buf[at] != '\n' && p->buf[at] != '\r')
-		at++;
-	if (at < seen && p->rescanned + (seen - at) <= budget)
-	{
-		p->rescanned += seen - at;
-		report_bad(p, record, at);
-		p->resync = true;
-		if (!piece)
-			p->resync_line = p->here;
-		p->here = p->error_line + 1;
-		p->skip_lf = p->buf[at] == '\r';
-		scan_from(p, at + 1);
-		start_record(p, at + 1);
-		return !piece;
-	}
-	report_bad(p, record, seen);
-	scan_from(p, seen);
-	start_record(p, seen);
-	p->skip_lf = p->buf[seen - 1] == '\r';
-	if (p->buf[seen - 1] != '\n' && !p->skip_lf)
-		p->state = SKIPPING;
-	return !piece;
-}
-
-/* Whether a field without quotes ends in one: the end of a quoted field whose start was lost. */
-static bool
-has_stray_quote(const CsvParser *p)
-{
-	for (uint32_t i = 0; i < p->nfields; i++)
-	{
-		const CsvSpan *span = &p->spans[i];
-
-		if (!span->quoted && span->len > 0 && p->buf[p->record + span->start + span->len - 1] == p->options.quote)
-			return true;
-	}
-	return false;
-}
-
-/* Whether the complete record is a piece of the bad one before it (csv.h). */
-static bool
-is_piece_of_bad(CsvParser *p)
-{
-	bool		stray;
-
-	if (!p->resync)
-		return false;
-	if (p->expected != 0 && (p->error != CSV_OK || p->nfields < p->expected))
-	{
-		stray = p->error == CSV_OK && has_stray_quote(p);
-		if (stray)
-			p->resync = false;
-		if (stray || p->line < p->resync_line)
-			return true;
-	}
-	p->resync = false;
-	return false;
-}
-
-/* Takes doubled quotes out of the fields and turns offsets into pointers; false when memory is short. */
-static bool
-make_fields(CsvParser *p, size_t record_len)
-{
-	size_t		used = 0;
-
-	for (uint32_t i = 0; i < p->nfields; i++)
-	{
-		const CsvSpan *span = &p->spans[i];
-		CsvField   *field = &p->fields[i];
-		const char *from = p->buf + p->record + span->start;
-
-		field->data = from;
-		field->len = span->len;
-		field->quoted = span->quoted;
-		if (span->doubled)
-		{
-			const char *stop = from + span->len;
-			char	   *to;
-
-			if (p->scratch_cap < record_len)
-			{
-				/* Once for the record, before the first of its fields points into it. */
-				free(p->scratch);
-				p->scratch_cap = 0;
-				p->scratch = malloc(record_len * 2);
-				if (p->scratch == NULL)
-					return false;
-				p->scratch_cap = record_len * 2;
-			}
-			field->data = to = p->scratch + used;
-			while (from < stop)
-			{
-				const char *q = memchr(from, p->options.quote, (size_t) (stop - from));
-				size_t		n = (size_t) ((q == NULL ? stop : q + 1) - from);
-
-				memcpy(to, from, n);
-				to += n;
-				from += q == NULL ? n : n + 1;
-			}
-			field->len = (size_t) (to - field->data);
-			used += field->len;
-		}
-	}
-	return true;
-}
-
-/*
- * Ends the record whose last byte is before offset "end"; the next starts at "next".  True when *record is to be handed out, false
- * when there is nothing to report: an empty line, or a piece of a bad record.  Sets *result.
- */
-static bool
-end_record(CsvParser *p, CsvRecord *record, size_t end, size_t next, CsvResult *result)
-{
-	*result = CSV_RECORD;
-	if (!end_field(p, p->state == CLOSING ? p->closing : end, next))
-	{
-		*result = CSV_NO_MEMORY;
-		return true;
-	}
-	p->here++;
-	if (p->nfields == 1 && end == p->record)
-	{
-		start_record(p, next);
-		return false;
-	}
-	if (p->error == CSV_OK && memchr(p->buf + p->record, 0, end - p->record) != NULL)
-	{
-		p->error_field = 0;
-		p->error_line = p->line;
-		p->error = CSV_NUL;
-	}
-	if (p->error == CSV_TEXT_AFTER_QUOTE && p->expected != 0 && p->nfields != p->expected)
-		return give_up_record(p, record, next);
-	if (is_piece_of_bad(p))
-	{
-		start_record(p, next);
-		return false;
-	}
-	if (p->error != CSV_OK)
-		report_bad(p, record, end);
-	else
-	{
-		if (!make_fields(p, end - p->record))
-		{
-			*result = CSV_NO_MEMORY;
-			return true;
-		}
-		record->line = p->line;
-		record->error = CSV_OK;
-		record->error_line = 0;
-		record->error_field = 0;
-		record->nfields = p->nfields;
-		record->fields = p->fields;
-		record->raw = p->buf + p->record;
-		record->raw_len = end - p->record;
-	}
-	start_record(p, next);
-	return true;
-}
-
 /* Looks for the byte order mark; false when more input is needed for that. */
 static bool
 skip_bom(CsvParser *p)
@@ -559,8 +227,8 @@ skip_bom(CsvParser *p)
 	}
 	p->started = true;
 	p->bom = n != 0;
-	scan_from(p, n);
-	start_record(p, n);
+	csv_scan_from(p, n);
+	csv_start_record(p, n);
 	return true;
 }
 
@@ -583,17 +251,17 @@ only_blanks(const CsvParser *p, size_t i)
 static bool
 take_text_after_quote(CsvParser *p, size_t i, CsvRecord *record, bool *report)
 {
-	note_quoting_error(p, CSV_TEXT_AFTER_QUOTE);
+	csv_note_quoting_error(p, CSV_TEXT_AFTER_QUOTE);
 	if (p->here == p->error_line)
 	{
 		p->state = PLAIN;
 		return false;
 	}
-	*report = give_up_record(p, record, i);
+	*report = csv_give_up_record(p, record, i);
 	return true;
 }
 
-/* All input has been scanned and no more comes: ends what is open.  Result as of end_record(). */
+/* All input has been scanned and no more comes: ends what is open.  Result as of csv_end_record(). */
 static bool
 end_input(CsvParser *p, CsvRecord *record, CsvResult *result)
 {
@@ -603,8 +271,8 @@ end_input(CsvParser *p, CsvRecord *record, CsvResult *result)
 	if (p->state == QUOTED)
 	{
 		*result = CSV_RECORD;
-		note_quoting_error(p, CSV_UNTERMINATED);
-		return give_up_record(p, record, p->end);
+		csv_note_quoting_error(p, CSV_UNTERMINATED);
+		return csv_give_up_record(p, record, p->end);
 	}
 	if (p->state == CLOSING && !only_blanks(p, p->end))
 	{
@@ -614,21 +282,21 @@ end_input(CsvParser *p, CsvRecord *record, CsvResult *result)
 		if (take_text_after_quote(p, p->end, record, &report))
 			return report;
 	}
-	return end_record(p, record, p->end, p->end, result);
+	return csv_end_record(p, record, p->end, p->end, result);
 }
 
-/* The present record has reached max_record without an end.  Result as of end_record(). */
+/* The present record has reached max_record without an end.  Result as of csv_end_record(). */
 static bool
 end_too_long(CsvParser *p, CsvRecord *record)
 {
 	if (p->state == QUOTED || p->state == CLOSING)
 	{
-		note_quoting_error(p, CSV_UNTERMINATED);
-		return give_up_record(p, record, p->scanned);
+		csv_note_quoting_error(p, CSV_UNTERMINATED);
+		return csv_give_up_record(p, record, p->scanned);
 	}
-	note_error(p, CSV_RECORD_TOO_LONG, p->line);
-	report_bad(p, record, p->scanned);
-	start_record(p, p->scanned);
+	csv_note_error(p, CSV_RECORD_TOO_LONG, p->line);
+	csv_report_bad(p, record, p->scanned);
+	csv_start_record(p, p->scanned);
 	p->state = SKIPPING;
 	return true;
 }
@@ -659,7 +327,7 @@ take_special(CsvParser *p, size_t i, CsvRecord *record, CsvResult *result)
 		{
 			p->here++;
 			p->skip_lf = c == '\r';
-			start_record(p, i + 1);
+			csv_start_record(p, i + 1);
 		}
 		return false;
 	}
@@ -682,7 +350,7 @@ take_special(CsvParser *p, size_t i, CsvRecord *record, CsvResult *result)
 	}
 	if (c == p->options.delimiter)
 	{
-		if (!end_field(p, p->state == CLOSING ? p->closing : i, i + 1))
+		if (!csv_end_field(p, p->state == CLOSING ? p->closing : i, i + 1))
 		{
 			*result = CSV_NO_MEMORY;
 			return true;
@@ -694,9 +362,9 @@ take_special(CsvParser *p, size_t i, CsvRecord *record, CsvResult *result)
 
 		p->skip_lf = c == '\r';
 		if (second)
-			start_record(p, i + 1);
+			csv_start_record(p, i + 1);
 		else
-			return end_record(p, record, i, i + 1, result);
+			return csv_end_record(p, record, i, i + 1, result);
 	}
 	else if (i == p->field && p->state == PLAIN)
 	{

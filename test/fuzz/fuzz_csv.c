@@ -1,7 +1,7 @@
 /*
  * fuzz_csv.c
  *	  libFuzzer: whatever the bytes, the CSV parser ends, gives the same records however the input is cut, and loses no line silently.
- *	  clang -g -O1 -fsanitize=fuzzer,address,undefined -Isrc test/fuzz/fuzz_csv.c src/feed/csv.c src/feed/encoding.c
+ *	  clang -g -O1 -fsanitize=fuzzer,address,undefined -Isrc test/fuzz/fuzz_csv.c src/feed/csv.c src/feed/csv_record.c src/feed/encoding.c
  *
  * The first byte picks options, the second the size of the pieces.
  */

@@ -1,7 +1,6 @@
 /*
  * test_csv.c
  *	  The CSV parser on a table of odd cases, each fed in pieces of 1, 3, 7, 64 and 65536 bytes.  Prints TAP.
- *	  cc -Isrc test/unit/test_csv.c src/feed/csv.c
  *
  * Expected output, a record after another: its line, then its fields in [] with | between, or ! and the error with the line of the error.
  */
