@@ -2,7 +2,7 @@
  * fuzz_match.c
  *	  Fuzzes the matcher's kernels.  The first byte chooses what the rest is read as: a code, a title, items to index and search for, or
  *	  an index file.
- *	  clang -g -O1 -fsanitize=fuzzer,address,undefined -Isrc test/fuzz/fuzz_match.c src/match/{gtin,fold,normalise,item,index_build,index_file,search,features,score}.c -lm
+ *	  clang -g -O1 -fsanitize=fuzzer,address,undefined -Isrc test/fuzz/fuzz_match.c src/match/{gtin,fold,brand,normalise,item,index_build,index_file,search,features,score}.c -lm
  */
 #include <fcntl.h>
 #include <stdio.h>
