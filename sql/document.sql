@@ -35,13 +35,13 @@ SELECT * FROM sync.document_diff('{}', '{"a.b": 1}');
 SELECT * FROM sync.document_diff('{}', ('{"title": ' || repeat('[', 40) || repeat(']', 40) || '}')::jsonb);
 
 -- Odd keys: each path is read back as the keys it stands for, and patching with it makes the very same document.
-WITH key (k) AS (VALUES ('CWS-1042'), ('a.b'), ('a]b'), ('a[b'), ('say "x"'), ('back\slash'), (E'tab\there'), (E'\x01'), ('ключ'), (' '), ('*')),
+WITH key (k) AS (VALUES ('CWS-1042'), ('a.b'), ('a]b'), ('a[b'), ('say "x"'), ('back\slash'), (E'tab\there'), (E'\x01'), (' '), ('*')),
 doc AS (SELECT k, jsonb_build_object('metafields', jsonb_build_object(k, 1), 'variants', jsonb_build_object(k,
 			   jsonb_build_object('price', 2, 'options', jsonb_build_object(k, 3)))) AS d FROM key),
 change AS (SELECT doc.k, f.path, f.new_value, d FROM doc, sync.document_diff('{"variants": {}}', d) f
 		   UNION ALL SELECT doc.k, f.path, f.new_value, d FROM doc,
 			   sync.document_diff(jsonb_build_object('variants', jsonb_build_object(k, '{}'::jsonb)), d) f)
-SELECT path, sync.document_path(path) AS keys, sync.document_get(d, path) = new_value AS got FROM change WHERE k <> E'\x01' OR true
+SELECT path, sync.document_path(path) AS keys, sync.document_get(d, path) = new_value AS got FROM change
 ORDER BY k COLLATE "C", path COLLATE "C";
 WITH key (k) AS (VALUES ('a.b'), ('a]b'), ('say "x"'), ('back\slash'), (E'tab\there')),
 doc AS (SELECT jsonb_build_object('title', 'x', 'metafields', jsonb_object_agg(k, 1), 'variants', jsonb_object_agg(k,

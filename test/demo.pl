@@ -87,17 +87,17 @@ sub follow
 			FROM sync.progress WHERE run_id = $run AND phase_id > $last ORDER BY phase_id"))
 		{
 			my ($id, $phase, $ended, $done, $total, $unit, $percent, $seconds, $rate, $left, $message) = split /\|/, $line, 11;
-			my $amount = $total ne '' && $total > 0 ? "$done of $total $unit" : $done > 0 ? "$done $unit" : '';
+			my $amount = $total ne '' && $total > 0 ? "$done of $total $unit" : $done > 0 && $unit ne '' ? "$done $unit" : '';
 			if ($ended eq 't' || $rests)
 			{
 				printf "   %-20s %6ss  %-28s %s\n", $phase, $seconds, $amount, $message;
 				$last = $id;
 				$printed = time;
 			}
-			elsif (time - $printed > 2)
+			elsif (time - $printed > 2 && $percent ne '' && $percent < 100)
 			{
 				printf "   $dim%-20s %6ss  %-28s %s$plain\n", $phase, $seconds, $amount,
-					join(', ', $percent ne '' ? "$percent %" : (), $rate ne '' ? "$rate a second" : (), $left ne '' ? "$left s left" : ());
+					join(', ', "$percent %", $rate ne '' ? "$rate a second" : (), $left ne '' ? "$left s left" : ());
 				$printed = time;
 			}
 		}
@@ -149,9 +149,10 @@ for ([ etilize => 'ftp-secret' ], [ xorosoft => 'erp-secret' ])
 }
 show('CREATE EXTENSION product_sync');
 show('SELECT sync_install()');
+note('(A run that would change more than max_change_share of the catalogue is held for people; a first feed changes nearly all of it.)', '');
 show(<<"END");
 INSERT INTO sync.connection (name, kind, base_url, username, secret_ref, settings) VALUES
-    ('etilize', 'etilize', '@{[ $ftpd->base_url ]}', 'feed', 'file:etilize', '{"settle": "1 second"}'),
+    ('etilize', 'etilize', '@{[ $ftpd->base_url ]}', 'feed', 'file:etilize', '{"settle": "1 second", "max_change_share": "1"}'),
     ('xorosoft', 'xorosoft', '@{[ $xorosoft->base_url ]}', 'app', 'file:xorosoft', '{"requests_per_second": "50"}')
 END
 
@@ -193,12 +194,12 @@ chapter('A merchandiser decides', 'by function, or by editing the decision in a 
 my ($one, $two, $field_of) = split /\n/, ask("SELECT id FROM sync.staging WHERE run_id = $run AND kind = 'update' AND decision = 'pending' ORDER BY id LIMIT 3");
 if (defined $field_of)
 {
-	show("SELECT sync_approve(ARRAY[$one], 'checked against the catalogue')");
+	show("SELECT * FROM sync_approve(ARRAY[$one], 'checked against the catalogue')");
 	show("UPDATE sync.staging SET decision = 'rejected', note = 'not the same product' WHERE id = $two");
 	show("UPDATE sync.staging_field SET decision = 'approved' WHERE staging_id = $field_of AND path = (SELECT min(path) FROM sync.staging_field WHERE staging_id = $field_of)");
 }
-show(qq(SELECT sync_approve_where('{"run_id": $run, "kind": "create"}', 'new in the range', dry_run => true)));
-show(qq(SELECT sync_approve_where('{"run_id": $run, "kind": "create"}', 'new in the range', dry_run => false)));
+show(qq(SELECT * FROM sync_approve_where('{"run_id": $run, "kind": "create"}', 'new in the range', dry_run => true)));
+show(qq(SELECT * FROM sync_approve_where('{"run_id": $run, "kind": "create"}', 'new in the range', dry_run => false)));
 ask("SELECT sync_wait($run, '2 minutes')");
 show(<<"END");
 SELECT kind, decision, state, count(*) FROM sync.staging WHERE run_id = $run GROUP BY kind, decision, state ORDER BY kind DESC, decision, state

@@ -9,7 +9,6 @@
 #define FEED_DOCUMENT_H
 
 #include "postgres.h"
-#include "lib/stringinfo.h"
 #include "utils/numeric.h"
 
 typedef enum DocumentKind
@@ -34,6 +33,6 @@ typedef struct DocumentNode
 	int			nchildren;
 } DocumentNode;
 
-extern struct varlena *document_to_jsonb(StringInfo scratch, const DocumentNode *object);
+extern struct varlena *document_to_jsonb(const DocumentNode *object);
 
 #endif

@@ -7,7 +7,6 @@
 #include "feed/row.h"
 
 #include "feed/encoding.h"
-#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/formatting.h"
@@ -26,7 +25,6 @@ feed_row_create(const FeedProfile *profile)
 	row->option_context = AllocSetContextCreate(CurrentMemoryContext, "feed option names", ALLOCSET_SMALL_SIZES);
 	row->nodes_room = profile->nslots + FEED_NESTED + FEED_OPTIONS + 64;
 	row->nodes = palloc(sizeof(DocumentNode) * row->nodes_room);
-	initStringInfo(&row->scratch);
 	return row;
 }
 
@@ -419,6 +417,6 @@ feed_row_document(FeedRow *row, FeedLevel level, struct varlena **document, Feed
 			insert_sorted(&object, &options);
 	}
 	if (object.nchildren > 0)
-		*document = document_to_jsonb(&row->scratch, &object);
+		*document = document_to_jsonb(&object);
 	return true;
 }

@@ -35,7 +35,6 @@ typedef struct FeedRow
 	char	   *option_names[FEED_OPTIONS];	/* of the product that the row belongs to, where the row does not repeat them */
 	MemoryContext option_context;
 
-	StringInfoData scratch;
 	DocumentNode *nodes;
 	int			nodes_used;
 	int			nodes_room;

@@ -209,6 +209,7 @@ BEGIN
 		create_only boolean NOT NULL DEFAULT false,
 		UNIQUE (profile, header)
 	);
+	COMMENT ON TABLE sync.feed_profile_column IS 'Which header of a feed becomes which field of a product, variant or image.';
 	COMMENT ON COLUMN sync.feed_profile_column.header IS 'Compared without case, quotes and outer space; a * at its end stands for any ending, which is then appended to the target.';
 	COMMENT ON COLUMN sync.feed_profile_column.create_only IS 'Set on a new product and never changed on one that exists.';
 
@@ -293,9 +294,9 @@ BEGIN
 		gone_since timestamptz,
 		UNIQUE (connection, item_number)
 	) WITH (fillfactor = 90);
-	CREATE INDEX xorosoft_item_item_key_idx ON sync.xorosoft_item (item_key);
-	CREATE INDEX xorosoft_item_base_key_idx ON sync.xorosoft_item (base_key);
-	CREATE INDEX xorosoft_item_gtin_idx ON sync.xorosoft_item (gtin) WHERE gtin IS NOT NULL;
+	CREATE INDEX xorosoft_item_item_key_idx ON sync.xorosoft_item (connection, item_key);
+	CREATE INDEX xorosoft_item_base_key_idx ON sync.xorosoft_item (connection, base_key);
+	CREATE INDEX xorosoft_item_gtin_idx ON sync.xorosoft_item (connection, gtin) WHERE gtin IS NOT NULL;
 	COMMENT ON TABLE sync.xorosoft_item IS 'Mirror of the ERP''s items.';
 	COMMENT ON COLUMN sync.xorosoft_item.item_key IS 'item_number without hyphens, in capitals: how the feed''s numbers are compared.';
 	COMMENT ON COLUMN sync.xorosoft_item.modified_at IS 'The ERP''s own clock, which states no zone, read as UTC.';

@@ -214,6 +214,7 @@ END
 $$;
 
 -- What comes next, once a phase has no open job.  Each turn of the loop is one move; a phase that got jobs ends it.
+-- A phase that wrote many rows is followed by an ANALYZE of what the next one plans by: autovacuum would come a minute too late.
 CREATE FUNCTION sync.run_advance(run_id bigint, phase_id bigint DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
@@ -242,9 +243,12 @@ BEGIN
 			WHEN 'xorosoft_validation' THEN
 				PERFORM sync.run_leave_validation(run.id);
 			WHEN 'matching' THEN
+				ANALYZE sync.match_result (run_id, feed_item_id, product_no, variant_id, product_id, confidence);
 				PERFORM sync.run_move(run.id, 'staging_creation');
 				PERFORM sync.staging_begin(run.id);
 			WHEN 'staging_creation' THEN
+				ANALYZE sync.staging (run_id, connection, kind, decision, state, sku, product_id, product_no);
+				ANALYZE sync.staging_field (staging_id, decision);
 				PERFORM sync.run_move(run.id, 'review_pending');
 				PERFORM sync.job_enqueue('stage_finish', run.id);
 			WHEN 'review_pending' THEN
@@ -343,6 +347,7 @@ BEGIN
 		PERFORM sync.run_move(run_id, 'complete');
 	ELSE
 		PERFORM sync.validation_finish(run_id);
+		ANALYZE sync.validation (run_id, feed_item_id, product_no, status);
 		PERFORM sync.run_move(run_id, 'matching');
 		PERFORM sync.match_begin(run_id);
 	END IF;

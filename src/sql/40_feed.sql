@@ -116,27 +116,34 @@ CREATE FUNCTION sync.feed_partition_create(feed_file_id bigint) RETURNS regclass
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	name constant text := 'feed_item_' || feed_file_id;
+	owner constant name := (SELECT pg_get_userbyid(c.relowner) FROM pg_class c WHERE c.oid = 'sync.feed_item'::regclass);
 BEGIN
 	IF to_regclass(format('sync.%I', name)) IS NOT NULL THEN
 		EXECUTE format('DROP TABLE sync.%I', name);
 	END IF;
 	EXECUTE format('CREATE TABLE sync.%I (LIKE sync.feed_item, CONSTRAINT feed_file_id_is CHECK (feed_file_id = %s))', name, feed_file_id);
+	-- Whoever loads: the owner of the feed's table owns its partitions.
+	IF owner <> current_user THEN
+		EXECUTE format('ALTER TABLE sync.%I OWNER TO %I', name, owner);
+	END IF;
 	RETURN format('sync.%I', name)::regclass;
 END
 $$;
 COMMENT ON FUNCTION sync.feed_partition_create(bigint) IS 'Makes an empty table for the rows of a feed file, in the place of an older one.';
 
+-- A small sample is enough for the few columns that queries select by, and the jsonb ones are left out: reading them takes longer than
+-- building an index.
 CREATE FUNCTION sync.feed_partition_attach(feed_file_id bigint) RETURNS void
-LANGUAGE plpgsql SET search_path = '' AS $$
+LANGUAGE plpgsql SET search_path = '' SET default_statistics_target = '20' AS $$
 DECLARE
 	name constant text := 'feed_item_' || feed_file_id;
 BEGIN
 	EXECUTE format('ALTER TABLE sync.%I ADD PRIMARY KEY (id)', name);
 	EXECUTE format('CREATE INDEX ON sync.%I (product_no)', name);
-	EXECUTE format('CREATE INDEX ON sync.%I (sku)', name);
+	EXECUTE format('CREATE INDEX ON sync.%I (sku) WHERE sku IS NOT NULL', name);
 	EXECUTE format('ALTER TABLE sync.feed_item ATTACH PARTITION sync.%I FOR VALUES IN (%s)', name, feed_file_id);
 	EXECUTE format('ALTER TABLE sync.%I DROP CONSTRAINT feed_file_id_is', name);
-	EXECUTE format('ANALYZE sync.%I', name);
+	EXECUTE format('ANALYZE sync.%I (id, feed_file_id, line, product_no, kind, product_key, sku)', name);
 END
 $$;
 COMMENT ON FUNCTION sync.feed_partition_attach(bigint) IS 'Gives a filled table of sync.feed_partition_create() its indexes and makes it a partition of sync.feed_item.';

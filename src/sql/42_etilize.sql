@@ -109,6 +109,12 @@ LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
 	SELECT NOT (result ->> 'ok')::boolean AND (result ->> 'curl_code')::integer = 78
 $$;
 
+-- A time in messages, whatever the session's settings.
+CREATE FUNCTION sync.time_text(at timestamptz) RETURNS text
+LANGUAGE sql STABLE SET search_path = '' AS $$
+	SELECT coalesce(to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'), 'unknown time')
+$$;
+
 CREATE FUNCTION sync.run_context_set(run_id bigint, changes jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
 BEGIN
@@ -166,8 +172,8 @@ BEGIN
 		RETURN NULL;
 	END IF;
 	RETURN CASE file.state
-		WHEN 'failed' THEN format('no new file: %s of %s could not be used before (%s)', file.name, coalesce(file.modified_at, file.created_at), file.error)
-		ELSE format('no new file: %s of %s was taken in before', file.name, coalesce(file.modified_at, file.created_at)) END;
+		WHEN 'failed' THEN format('no new file: %s of %s could not be used before (%s)', file.name, sync.time_text(file.modified_at), file.error)
+		ELSE format('no new file: %s of %s was taken in before', file.name, sync.time_text(file.modified_at)) END;
 END
 $$;
 
@@ -196,7 +202,7 @@ BEGIN
 	END IF;
 	UPDATE sync.run r SET feed_file_id = file.id WHERE r.id = run_id;
 	PERFORM sync.run_context_set(run_id, jsonb_build_object('poll', 'new_file',
-		'poll_message', format('%s, %s bytes of %s', file_name, file_size, coalesce(file_time::text, 'unknown time'))));
+		'poll_message', format('%s, %s bytes of %s', file_name, file_size, sync.time_text(file_time))));
 END
 $$;
 
@@ -425,21 +431,27 @@ LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	run sync.run;
 	file sync.feed_file;
+	part constant text := format('feed-%s.zip.part', file_id);
 	downloads integer;
 	told text;
 BEGIN
 	SELECT * INTO run FROM sync.run r WHERE r.id = run_id FOR UPDATE;
 	SELECT * INTO file FROM sync.feed_file f WHERE f.id = file_id;
 	downloads := coalesce((run.context ->> 'downloads')::integer, 1) + 1;
-	PERFORM sync.spool_remove(format('feed-%s.zip.part', file_id));
+	IF new_size = file.size AND new_time IS NOT DISTINCT FROM file.modified_at THEN
+		told := format('the copy of %s has %s of %s bytes', file.name, coalesce(sync.spool_size(part), 0), file.size);
+	ELSE
+		told := format('%s changed while it was downloaded (%s bytes of %s, now %s of %s)', file.name, file.size,
+			sync.time_text(file.modified_at), coalesce(new_size::text, 'unknown'), sync.time_text(new_time));
+	END IF;
+	PERFORM sync.spool_remove(part);
 	IF new_size IS NULL OR new_size = 0 OR new_size > sync.setting_value(run.connection, 'max_download_bytes')::bigint
 	   OR downloads > sync.setting_value(run.connection, 'max_looks')::integer THEN
 		RETURN jsonb_build_object('class', 'network',
-			'message', format('%s changed while it was downloaded, %s times; it has %s bytes now', file.name, downloads - 1, coalesce(new_size::text, 'unknown')),
+			'message', format('%s, after %s downloads', told, downloads - 1),
 			'hint', 'Is it still being uploaded? A later run starts afresh.');
 	END IF;
-	told := format('%s changed while it was downloaded (%s bytes of %s, now %s of %s): downloading it again', file.name, file.size,
-		coalesce(file.modified_at::text, 'unknown time'), new_size, coalesce(new_time::text, 'unknown time'));
+	told := told || ': downloading it again';
 	UPDATE sync.feed_file f SET size = new_size, modified_at = new_time, bytes_received = 0 WHERE f.id = file_id;
 	UPDATE sync.run_phase p SET message = told WHERE p.run_id = run.id AND p.ended_at IS NULL;
 	PERFORM sync.run_context_set(run_id, jsonb_build_object('downloads', downloads));

@@ -97,7 +97,7 @@ $$;
 -- A feed product's match: which catalogue product its variants are, with what confidence.  One row a product that matched at all.
 CREATE FUNCTION sync.staged_matches(run_id bigint, feed_file_id bigint, from_no integer, to_no integer, threshold double precision)
 RETURNS TABLE (product_no integer, product_id bigint, confidence double precision, method text, evidence jsonb, links jsonb, own_skus jsonb,
-			   flags text[], gtin text, best double precision)
+			   foreign_skus text[], flags text[], gtin text, best double precision)
 LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
 BEGIN
@@ -126,6 +126,7 @@ BEGIN
 		   (array_agg(f.evidence ORDER BY f.confidence DESC, f.feed_sku))[1],
 		   coalesce(jsonb_object_agg(f.feed_sku, f.variant_id) FILTER (WHERE f.product_id = c.product_id AND f.confidence >= threshold), '{}'),
 		   jsonb_object_agg(f.feed_sku, f.own_sku) FILTER (WHERE f.product_id = c.product_id AND f.confidence >= threshold),
+		   array_agg(f.feed_sku) FILTER (WHERE f.product_id <> c.product_id AND f.confidence >= threshold),
 		   CASE WHEN min(c.products) > 1 THEN ARRAY['split_match'] ELSE '{}' END
 		   || CASE WHEN count(f.variant_id) FILTER (WHERE f.product_id = c.product_id)
 						> count(DISTINCT f.variant_id) FILTER (WHERE f.product_id = c.product_id) THEN ARRAY['shared_match'] ELSE '{}' END,
@@ -144,7 +145,8 @@ LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
 												FROM jsonb_each(document -> 'variants') v)) END
 $$;
 
--- The feed products of a range that are to be compared: what the ERP does not know is left out or flagged, variants have our SKUs.
+-- The feed products of a range that are to be compared.  What the ERP does not know is left out or flagged, variants have our SKUs, and
+-- those that are of another product than the rest are left out.
 CREATE FUNCTION sync.staged_products(run_id bigint, from_no integer, to_no integer, threshold double precision, unknown text)
 RETURNS TABLE (product_no integer, feed_item_id bigint, sku text, title text, document jsonb, product_id bigint, confidence double precision,
 			   method text, evidence jsonb, links jsonb, flags text[], gtin text, best double precision)
@@ -173,9 +175,9 @@ BEGIN
 	FROM doc d
 	LEFT JOIN match m ON m.product_no = d.product_no
 	LEFT JOIN erp e ON e.product_no = d.product_no
-	CROSS JOIN LATERAL (SELECT CASE WHEN unknown = 'skip' AND e.unknown_skus IS NOT NULL
-									THEN jsonb_set(d.document, '{variants}', (d.document -> 'variants') - e.unknown_skus)
-									ELSE d.document END AS document) k
+	CROSS JOIN LATERAL (SELECT CASE WHEN unknown = 'skip' THEN e.unknown_skus END || m.foreign_skus AS without) w
+	CROSS JOIN LATERAL (SELECT CASE WHEN w.without IS NULL THEN d.document
+									ELSE jsonb_set(d.document, '{variants}', (d.document -> 'variants') - w.without) END AS document) k
 	WHERE k.document -> 'variants' <> '{}';
 END
 $$;

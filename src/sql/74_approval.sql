@@ -272,7 +272,7 @@ BEGIN
 			WHEN 'without_flags' THEN format('NOT s.flags && %L::text[]', list)
 			WHEN 'path' THEN format('EXISTS (SELECT FROM sync.staging_field f WHERE f.staging_id = s.id AND f.path LIKE %L)', sync.path_pattern(item.text))
 			WHEN 'paths' THEN format('s.kind = ''update'' AND NOT EXISTS (SELECT FROM sync.staging_field f WHERE f.staging_id = s.id AND NOT f.path LIKE ANY (%L::text[]))', list)
-			WHEN 'max_price_change' THEN format('NOT EXISTS (SELECT FROM sync.staging_field f WHERE f.staging_id = s.id AND f.path LIKE ''variants[%%].price'''
+			WHEN 'max_price_change' THEN format('s.kind = ''update'' AND NOT EXISTS (SELECT FROM sync.staging_field f WHERE f.staging_id = s.id AND f.path LIKE ''variants[%%].price'''
 				' AND (abs((f.new_value #>> ''{}'')::numeric - (f.old_value #>> ''{}'')::numeric)'
 				' <= %L::numeric * (f.old_value #>> ''{}'')::numeric) IS NOT TRUE)', item.text)
 			END;

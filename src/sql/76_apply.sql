@@ -335,6 +335,8 @@ DECLARE
 	gone bigint[];
 	result record;
 	rest boolean;
+	failed bigint;
+	sent_back bigint;
 BEGIN
 	SELECT r.id, r.connection INTO STRICT run FROM sync.run r WHERE r.id = apply_run.run_id;
 	ids := sync.apply_take(run.id, greatest(sync.setting_value(run.connection, 'apply_batch')::integer, 1));
@@ -344,23 +346,24 @@ BEGIN
 	FROM (SELECT DISTINCT ON (w.id) w.id, w.gone, w.reason FROM sync.apply_stale(ids) w ORDER BY w.id) t;
 	IF back IS NOT NULL THEN
 		PERFORM sync.apply_send_back(back, reasons);
-		PERFORM sync.notify_review(run.id, cardinality(back));
 	END IF;
 	UPDATE sync.staging s SET state = 'failed', error = format('product %s is no longer in the catalogue', s.product_id)
 	WHERE s.id = ANY (gone);
 	SELECT * INTO result FROM sync.apply_entries(ARRAY(SELECT i FROM unnest(ids) i WHERE i <> ALL (coalesce(back || gone, '{}'))
 													   ORDER BY i));
+	failed := result.failed + coalesce(cardinality(gone), 0);
+	sent_back := cardinality(ids) - result.applied - failed;
 	IF result.applied > 0 THEN
 		PERFORM sync.catalogue_changed();
 	END IF;
+	PERFORM sync.notify_review(run.id, sent_back);
 	rest := EXISTS (SELECT FROM sync.staging s WHERE s.run_id = run.id AND s.state = 'open' AND s.decision = 'approved');
 	IF rest THEN
 		-- What could not be locked is held by somebody: a moment later.
 		PERFORM sync.job_enqueue('apply_batch', run.id,
 			run_at => CASE WHEN cardinality(ids) > 0 THEN now() ELSE clock_timestamp() + interval '1 second' END);
 	END IF;
-	RETURN jsonb_build_object('done', cardinality(ids), 'applied', result.applied, 'failed', result.failed + coalesce(cardinality(gone), 0),
-		'stale', coalesce(cardinality(back), 0));
+	RETURN jsonb_build_object('done', cardinality(ids), 'applied', result.applied, 'failed', failed, 'stale', sent_back);
 END
 $$;
 

@@ -75,7 +75,7 @@ BEGIN
 		  AND NOT EXISTS (SELECT FROM sync.job j WHERE j.run_id = r.id) ORDER BY r.id
 	LOOP
 		BEGIN
-			PERFORM sync.apply_begin(id);
+			PERFORM sync.job_enqueue('apply_batch', id);
 			nudged := nudged + 1;
 		EXCEPTION WHEN OTHERS THEN
 			RAISE WARNING 'approved entries of run % are not being applied: %', id, SQLERRM;

@@ -69,6 +69,8 @@ const TransferRule transfer_rules[] = {
 	{TRANSFER_FROM_CURL, CURLE_REMOTE_FILE_NOT_FOUND, CURLE_REMOTE_FILE_NOT_FOUND, TRANSFER_PERMANENT, true, "no such file", "check the connection's folder and file name"},
 	{TRANSFER_FROM_CURL, CURLE_SSL_CRL_BADFILE, CURLE_SSL_ISSUER_ERROR, TRANSFER_PERMANENT, false, "the server's certificate is not trusted", "check the connection's tls_ca_file setting"},
 	{TRANSFER_FROM_CURL, CURLE_SSL_PINNEDPUBKEYNOTMATCH, CURLE_SSL_INVALIDCERTSTATUS, TRANSFER_PERMANENT, false, "the server's certificate is not trusted", "check the connection's tls_ca_file setting"},
+	/* CURLE_TOO_LARGE of curl 8.6: headers without end. */
+	{TRANSFER_FROM_CURL, 100, 100, TRANSFER_PERMANENT, false, "more came than is allowed", "check that base_url names the right server"},
 	{TRANSFER_FROM_CURL, 1, 999, TRANSFER_NETWORK, false, "the connection failed", TRY_LATER},
 };
 
@@ -180,6 +182,9 @@ outcome_decide(Transfer *transfer, CURLcode code)
 		return;
 	}
 	rule = find_rule(TRANSFER_FROM_CURL, code);
+	/* The last row is for all others. */
+	if (rule == NULL)
+		rule = &transfer_rules[transfer_rules_count - 1];
 	/* curl calls a 421 a timeout. */
 	if (transfer->op != TRANSFER_HTTP && (rule->by_reply || result->status == 421))
 		by_reply = find_rule(TRANSFER_FROM_FTP, result->status);

@@ -36,6 +36,9 @@ const options = {
 	invalid_json_next: 0, truncate_next: 0, drop_next: 0, hang_next: 0, huge_next: 0,
 };
 
+const bucket = { tokens: 0, at: 0 };     // of the rate
+const emptied = new Map();               // how often each of empty_pages came empty
+
 for (let k = 2; k < process.argv.length; k += 2) {
 	const name = process.argv[k].replace(/^--/, '').replace(/-/g, '_');
 	if (!(name in options) || k + 1 >= process.argv.length) {
@@ -59,11 +62,9 @@ function setOption(name, value) {
 
 // ---- items ---------------------------------------------------------------------------------------------------------------------
 
-var items = [];            // oldest change first, as the ERP gives them
-var byNumber = new Map();
-var byBase = new Map();
-var bucket = { tokens: 0, at: 0 };
-var emptied = new Map();
+let items = [];            // oldest change first, as the ERP gives them
+const byNumber = new Map();
+const byBase = new Map();
 
 // The ERP's way to write a time: no zone, twelve hours.
 function erpTime(ms) {

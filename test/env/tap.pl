@@ -55,13 +55,23 @@ for my $name ($results->descriptions)
 		@bad ? 'FAILED (' . join(', ', @bad) . ')' : $parser->skip_all ? 'skipped: ' . $parser->skip_all : "ok, $ok";
 	next unless @bad;
 	print "    $_\n" for @errors;
-	print "    the end of $log/" . basename($name) . ".log:\n";
-	if (open my $in, '<', "$log/" . basename($name) . '.log')
-	{
-		my @lines = <$in>;
-		print "    | $_" for @lines > 60 ? @lines[-60 .. -1] : @lines;
-	}
+	show_end("$log/" . basename($name) . '.log', 60);
+	# PostgreSQL's own test modules keep what goes to stderr, such as the reason of a die, for themselves.
+	(my $bare = basename($name)) =~ s/\.\w+$//;
+	show_end("$ENV{TESTLOGDIR}/regress_log_$bare", 12) if $ENV{TESTLOGDIR} && $parser->exit;
 }
+
+# Prints the last lines of a file, where there is one.
+sub show_end
+{
+	my ($path, $count) = @_;
+	open my $in, '<', $path or return;
+	my @lines = <$in>;
+	return unless @lines;
+	chomp @lines;
+	print "    the end of $path:\n", map { "    | $_\n" } @lines > $count ? @lines[ -$count .. -1 ] : @lines;
+}
+
 my $line = "$passed $failed $skipped\n";
 if ($count)
 {

@@ -11,6 +11,8 @@ use ProductSync::Ftpd;
 use ProductSync::Proxy;
 
 my $name = 'CowanOfficeSupplies.zip';
+$ENV{PRODUCT_SYNC_FTP} = 'feed-password';
+$ENV{OTHER_SECRET} = 'feed-password';
 my $node = ProductSync::Cluster->start_new('main');
 my $ftpd = ProductSync::Ftpd->start;
 my $proxy = ProductSync::Proxy->start(target => $ftpd, ftp => 1);
@@ -60,7 +62,7 @@ sub fetch_ok
 	my $state = fetched($run);
 	my $id = has('feed_file_id', $run);
 	like($state, qr/^(downloaded|loaded|unchanged|failed)$/, "$what: downloaded") or diag $node->story($run);
-	is(sha256_hex(slurp_file(spool("feed-$id.zip"))), sha256_hex($content), "$what: byte by byte") if -e spool("feed-$id.zip");
+	is(sha256_hex(slurp_file(spool("feed-$id.zip"))), sha256_hex($content), "$what: byte by byte");
 	ok(!-e spool("feed-$id.zip.part"), "$what: no part is left");
 	over($run);
 	return ($run, $id);
@@ -124,6 +126,26 @@ $node->etilize($ftpd, @quick, path => 'no/such folder');
 like(failure(), qr{no/such%20folder/.*550}, 'a folder that is missing is named');
 $node->etilize($ftpd, @quick, max_download_bytes => 1000);
 like(failure(), qr/more than the 1000 that are allowed/, 'a file that is too large is not downloaded');
+
+# Secrets from elsewhere ------------------------------------------------------------------------------------------------------------
+$node->etilize($ftpd, @quick, file_name => 'none.zip');
+my $refer = sub { $node->safe_psql('postgres', "UPDATE sync.connection SET secret_ref = '$_[0]'") };
+my $absent = sub { my ($id) = $node->run_etilize(60); return has("context ->> 'poll'", $id) };
+$refer->('env:PRODUCT_SYNC_FTP');
+is($absent->(), 'absent', 'a password from the environment');
+$refer->('env:OTHER_SECRET');
+like(failure(), qr/may not be used as a secret/, 'but not any variable');
+$refer->('vault:ftp');
+like(failure(), qr/has no Vault/, 'a Vault that is not there');
+$node->safe_psql('postgres', "CREATE SCHEMA vault; CREATE VIEW vault.decrypted_secrets AS SELECT 'ftp' AS name, 'feed-password' AS decrypted_secret");
+like(failure(), qr/permission denied/, 'a Vault that sync_worker may not read');
+$node->safe_psql('postgres', "GRANT USAGE ON SCHEMA vault TO sync_worker; GRANT SELECT ON vault.decrypted_secrets TO sync_worker");
+is($absent->(), 'absent', 'a password from the Vault');
+$refer->('vault:other');
+like(failure(), qr/no secret of the name "other"/, 'a name that the Vault does not have');
+$refer->('file:link');
+symlink '/etc/passwd', $node->data_dir . '/product_sync/secrets/link';
+like(failure(), qr/could not open secret file/, 'a link is not followed');
 
 # In a folder, with a name that needs quoting -----------------------------------------------------------------------------------
 mkdir "$ftpd->{files}/daily feed";
@@ -190,7 +212,7 @@ $proxy->heal;
 $node->poll_query_until('postgres', 'SELECT true') or die 'the server did not come back';
 is(fetched($run) =~ /^(downloaded|loaded|unchanged|failed)$/ ? 1 : fetched($run), 1, 'a worker killed during the download: the next one goes on');
 my $id = has('feed_file_id', $run);
-is(sha256_hex(slurp_file(spool("feed-$id.zip"))), sha256_hex($content), 'byte by byte') if -e spool("feed-$id.zip");
+is(sha256_hex(slurp_file(spool("feed-$id.zip"))), sha256_hex($content), 'byte by byte');
 cmp_ok(has("coalesce(counts ->> 'bytes_downloaded', '0')::bigint", $run), '<=', length($content) - $had, 'from where it stopped');
 over($run);
 
@@ -215,7 +237,7 @@ $content = feed(1_500_000);
 $ftpd->put($name, $content, time + 100);
 like(fetched($run), qr/^(downloaded|loaded|unchanged|failed)$/, 'a file that is replaced during the download') or diag $node->story($run);
 $id = has('feed_file_id', $run);
-is(sha256_hex(slurp_file(spool("feed-$id.zip"))), sha256_hex($content), 'is downloaded again, not mixed') if -e spool("feed-$id.zip");
+is(sha256_hex(slurp_file(spool("feed-$id.zip"))), sha256_hex($content), 'is downloaded again, not mixed');
 like($node->value("SELECT string_agg(message, ' ') FROM sync.run_phase WHERE run_id = $run AND state = 'downloading'"),
 	qr/changed while it was downloaded/, 'and the phase says so');
 over($run);
@@ -253,6 +275,15 @@ over($run);
 
 is($node->log_lines(qr/terminated by signal/), 1, 'nothing crashed but what we killed');
 is($node->log_lines(qr/feed-password/), 0, 'the password is nowhere in the log');
+# Without workers: in a session ------------------------------------------------------------------------------------------------------
+my $plain = ProductSync::Cluster->start_new('plain', preload => 0);
+$plain->etilize($ftpd, @quick);
+$plain->safe_psql('postgres', "INSERT INTO sync.job_kind (kind, network, class, batch, description) VALUES ('feed_load', false, 2, 1, 'loads') ON CONFLICT DO NOTHING");
+$plain->start_etilize;
+$plain->safe_psql('postgres', "CALL sync_work('20 seconds')");
+like($plain->value('SELECT state FROM sync.feed_file'), qr/^(downloaded|loaded|unchanged|failed)$/, 'CALL sync_work() downloads too');
+$plain->stop;
+
 is($node->value("SELECT count(*) FROM sync.transfer_outcomes() WHERE class NOT IN ('network', 'api_limit', 'permanent')"), 0, 'each error has a class');
 $node->stop;
 done_testing();

@@ -17,9 +17,10 @@ $node->etilize($ftpd, settle => '100 milliseconds', retry_wait => '1 second');
 $node->xorosoft($xorosoft, requests_per_second => 1000);
 
 my %says = (
-	truncated => qr/zip|truncated|incomplete/i, corrupt => qr/CRC|checksum|corrupt/i, encrypted => qr/encrypt|password/i,
-	bomb => qr/ratio|times|larger|more than|limit/i, lying => qr/size|ratio|times|larger|more than|limit|declare/i, many => qr/member|entr/i,
-	path => qr/\.\.\/x/, empty => qr/empty|no bytes|0 bytes/i, empty_member => qr/empty|header/i, no_csv => qr/csv/i, no_sku => qr/SKU/i, not_zip => qr/zip/i,
+	truncated => qr/cut short/, corrupt => qr/damaged/, encrypted => qr/encrypted/,
+	bomb => qr/more than 200 times its size/, lying => qr/member "feed.csv"/, many => qr/5000 members/,
+	path => qr/unsafe name "\.\.\/x/, empty => qr/is empty/, empty_member => qr/CSV is empty/, no_csv => qr/no member \*\.csv/, no_sku => qr/no column for variant\.sku/,
+	not_zip => qr/not a zip file/,
 );
 my $clock = time;
 my %seen;
@@ -33,7 +34,9 @@ for my $kind (sort keys %says)
 	like($state, qr/^(error|held)$/, "$kind: the run ends") or diag $node->story($run);
 	like("$message$held", $says{$kind}, "$kind: saying why");
 	note "$kind: $state: $message$held";
-	ok(!$seen{"$message$held"}++, "$kind: in words of its own");
+	my $twin = $kind eq 'truncated' ? 'not_zip' : '';    # without its end, a zip cannot be told from something else
+	ok(!grep({ $_ ne $twin && $seen{$_} eq "$message$held" } keys %seen), "$kind: in words of its own");
+	$seen{$kind} = "$message$held";
 	is($node->value('SELECT count(*) FROM sync.staging'), 0, "$kind: nothing is staged");
 	$node->value("SELECT sync_cancel($run)") if $state eq 'held';
 }

@@ -10,8 +10,7 @@ use Carp;
 use JSON::PP;
 use File::Path qw(make_path);
 use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use PostgreSQL::Test::Utils ();    # its functions would hide the parent's methods
 use Time::HiRes qw(sleep time);
 
 # Starts a cluster with the extension in database postgres.  Options: databases (in which workers run, default postgres), cron (with
