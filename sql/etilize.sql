@@ -25,7 +25,6 @@ SELECT sync.spool_size('../../PG_VERSION');
 SELECT sync.spool_remove('feed-1.zip/../../../PG_VERSION');
 SELECT sync.spool_remove('feed-.zip');
 SELECT sync.spool_remove('match-1-2.idx');
-<<<<<<< HEAD
 DO $$
 BEGIN
 	PERFORM sync.spool_rename('feed-9000000000000000000.zip', 'feed-9000000000000000000.zip.part');
@@ -33,11 +32,6 @@ EXCEPTION WHEN undefined_file THEN
 	RAISE NOTICE 'there is no such file';
 END
 $$;
-=======
-\set VERBOSITY sqlstate
-SELECT sync.spool_rename('feed-9000000000000000000.zip', 'feed-9000000000000000000.zip.part');
-\set VERBOSITY default
->>>>>>> env
 SELECT source, class, count(*) > 0 AS rules FROM sync.transfer_outcomes() GROUP BY source, class ORDER BY source, class;
 
 -- The open network job of a run answers so; what the run says then.
