@@ -53,6 +53,7 @@ typedef struct FeedLoad
 	FeedRejects *rejects;
 	SeenTable  *skus;			/* SKU: line */
 	SeenTable  *keys;			/* grouping key: product_no */
+	uint64	   *key_entry;		/* in keys, of the record at hand */
 	int64		records;
 	int64		items;
 	int32		products;
@@ -202,7 +203,10 @@ classify(FeedLoad *load, FeedItem *item, FeedFault *fault)
 	if (titled && item->sku == NULL)
 		return fail(fault, load, profile->sku, "missing SKU");
 	if (item->product_key != NULL)
-		item->product_no = (int32) *seen_lookup(load->keys, item->product_key->text, item->product_key->len, &found);
+	{
+		load->key_entry = seen_lookup(load->keys, item->product_key->text, item->product_key->len, &found);
+		item->product_no = (int32) *load->key_entry;
+	}
 	else if (!titled && profile->title >= 0)
 		item->product_no = load->present;
 	if (titled && item->product_no != 0)
@@ -264,7 +268,7 @@ number_row(FeedLoad *load, FeedItem *item, FeedFault *fault)
 			ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("the feed has too many products")));
 		item->product_no = ++load->products;
 		if (item->product_key != NULL)
-			*seen_lookup(load->keys, item->product_key->text, item->product_key->len, &found) = (uint64) item->product_no;
+			*load->key_entry = (uint64) item->product_no;
 	}
 	return true;
 }
