@@ -32,6 +32,7 @@
 typedef struct Coordinator
 {
 	char		name[NAMEDATALEN];
+	Oid			database;		/* in which it was started last */
 	BackgroundWorkerHandle *handle;
 	TimestampTz started_at;
 	bool		complained;
@@ -86,7 +87,9 @@ read_setting(void)
 
 		if (!coordinator->wanted && coordinator->handle)
 		{
+			/* Its workers too: what they have not finished waits until the database is named again. */
 			TerminateBackgroundWorker(coordinator->handle);
+			shared_terminate_database(coordinator->database);
 			pfree(coordinator->handle);
 			coordinator->handle = NULL;
 		}
@@ -143,6 +146,7 @@ start_coordinator(Coordinator *coordinator, Oid database)
 	worker.bgw_notify_pid = MyProcPid;
 
 	coordinator->started_at = GetCurrentTimestamp();
+	coordinator->database = database;
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	if (!RegisterDynamicBackgroundWorker(&worker, &coordinator->handle))
 	{

@@ -272,7 +272,7 @@ wake_coordinator(Oid database)
 	LWLockRelease(shared->lock);
 }
 
-/* Ends every process of ours in a database that is about to be dropped. */
+/* Ends every process of ours in a database that is about to be dropped, or that product_sync.databases no longer names. */
 void
 shared_terminate_database(Oid database)
 {

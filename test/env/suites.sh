@@ -79,7 +79,7 @@ regression() {
 		timezone = 'UTC'
 	END
 	"$(dirname "$(dirname "$("$config" --pgxs)")")/../src/test/$program" --temp-instance="$out/instance" --temp-config="$out/temp.conf" \
-		--bindir="$bindir" --outputdir="$out" --load-extension=product_sync "$@" >"$logs/$suite.log" 2>&1 </dev/null || status=$?
+		--bindir="$bindir" --outputdir="$out" --encoding=UTF8 --load-extension=product_sync "$@" >"$logs/$suite.log" 2>&1 </dev/null || status=$?
 	passed=$(grep -cE '^(test .*\.\.\. +ok|ok )' "$logs/$suite.log")
 	failed=$(grep -cE '^(test .*\.\.\. +FAILED|not ok )|^ .*\.\.\. +FAILED' "$logs/$suite.log")
 	if [ $status != 0 ]; then

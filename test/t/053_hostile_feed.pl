@@ -29,7 +29,7 @@ for my $kind (sort keys %says)
 {
 	$ftpd->put($name, ProductSync::Feed::hostile($kind), $clock += 100);
 	my ($run, $state) = $node->run_etilize;
-	my $message = $node->value("SELECT coalesce(last_error ->> 'message', '') FROM sync.run WHERE id = $run");
+	my $message = $node->value("SELECT concat_ws('; ', last_error ->> 'message', last_error ->> 'detail') FROM sync.run WHERE id = $run");
 	my $held = $node->value("SELECT coalesce(held_reason, '') FROM sync.run WHERE id = $run");
 	like($state, qr/^(error|held)$/, "$kind: the run ends") or diag $node->story($run);
 	like("$message$held", $says{$kind}, "$kind: saying why");
