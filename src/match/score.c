@@ -69,6 +69,7 @@ static const float brand_mpn_confidence = 0.985f;
 static const float sku_confidence = 0.975f;
 static const float tokens_cap = 0.98f;
 static const float doubt_cap = 0.94f;
+static const float near_tie = 0.4f;
 
 /* Share of incoming items that had a match where the weights were fitted; how far the share of other tables may move the bias. */
 static const float fitted_share = 0.67f;
@@ -158,6 +159,9 @@ score_confidence(const MatchFound *found, float shift)
 
 	if (confidence > tokens_cap)
 		confidence = tokens_cap;
+	/* Of two that are as good as each other, each has half of it. */
+	if (found->features[F_RIVAL] > near_tie && confidence > 1 - found->features[F_RIVAL])
+		confidence = 1 - found->features[F_RIVAL];
 	if (doubtful)
 		return confidence > doubt_cap ? doubt_cap : confidence;
 	return key > confidence ? key : confidence;

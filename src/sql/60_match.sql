@@ -29,7 +29,9 @@ CREATE FUNCTION sync.install_part_60_match() RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $install$
 BEGIN
 	IF to_regclass('sync.catalogue_version_seq') IS NULL THEN
-		CREATE SEQUENCE sync.catalogue_version_seq AS bigint;
+		-- From the clock, so that tables that were dropped and made again do not meet the index files of the old ones.
+		EXECUTE format('CREATE SEQUENCE sync.catalogue_version_seq AS bigint START WITH %s',
+			(extract(epoch FROM clock_timestamp()) * 1000)::bigint);
 	END IF;
 	COMMENT ON SEQUENCE sync.catalogue_version_seq IS 'Moves with each change of the catalogue, so that a match index knows whether it is the newest.';
 	INSERT INTO sync.job_kind (kind, network, class, batch, run_state, description) VALUES
@@ -44,7 +46,7 @@ CREATE FUNCTION sync.catalogue_lock() RETURNS bigint LANGUAGE sql IMMUTABLE AS '
 CREATE FUNCTION sync.catalogue_version() RETURNS bigint
 LANGUAGE plpgsql SET search_path = '' AS $$
 BEGIN
-	RETURN (SELECT CASE WHEN s.is_called THEN s.last_value + 1 ELSE 1 END FROM sync.catalogue_version_seq s);
+	RETURN (SELECT CASE WHEN s.is_called THEN s.last_value + 1 ELSE s.last_value END FROM sync.catalogue_version_seq s);
 END
 $$;
 COMMENT ON FUNCTION sync.catalogue_version() IS 'Number of the catalogue''s present state; see sync.catalogue_changed().';
