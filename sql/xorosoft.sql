@@ -291,6 +291,19 @@ SELECT count(*) FROM sync.validation WHERE run_id = :run;
 SELECT count(*) AS readings FROM sync.xorosoft_crawl WHERE run_id IN (:run, :reader) AND what = 'items';
 SELECT end_validation(:run);
 
+-- And when that run is cancelled in the middle, the one that waits goes on where it stopped.
+UPDATE sync.xorosoft_crawl SET finished_at = finished_at - interval '2 hours';
+SELECT sync_run_xorosoft() AS reader \gset
+SELECT work(2);
+SELECT begin_validation(:file) AS run \gset
+SELECT sync_cancel(:reader);
+TRUNCATE asked;
+SELECT work() IS NOT NULL AS worked;
+SELECT job_kinds(:run), done, total FROM sync.run_phase WHERE run_id = :run AND state = 'xorosoft_validation';
+SELECT count(*) FILTER (WHERE complete) AS complete, count(*) AS readings FROM sync.xorosoft_crawl WHERE run_id IN (:run, :reader) AND what = 'items';
+SELECT count(*) AS again FROM urls WHERE url LIKE '%getitem?page=1&%';
+SELECT end_validation(:run);
+
 -- Without a Xorosoft connection there is nothing to validate with.
 UPDATE sync.connection SET enabled = false WHERE name = 'erp';
 SELECT begin_validation(:file) AS run \gset

@@ -130,20 +130,20 @@ sync_xorosoft_envelope(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
 }
 
-/* Puts the rows of a body of one shape into the result: row_no, the shape's columns, error. */
+/* Puts the rows of a body of one shape into the result: row_no, the shape's columns, error; then status and total_pages of the page. */
 static Datum
 return_rows(FunctionCallInfo fcinfo, const XorosoftShape *shape)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	XorosoftPage *page = page_from_argument(fcinfo);
 	XorosoftRow *row = palloc(sizeof(XorosoftRow));
-	char	   *values[XOROSOFT_MAX_COLUMNS + 2];
+	char	   *values[XOROSOFT_MAX_COLUMNS + 4];
 	MemoryContext row_context;
 	AttInMetadata *metadata;
 
 	InitMaterializedSRF(fcinfo, 0);
-	if (rsinfo->setDesc->natts != shape->ncolumns + 2)
-		elog(ERROR, "the function for rows of kind \"%s\" must return %d columns", shape->name, shape->ncolumns + 2);
+	if (rsinfo->setDesc->natts != shape->ncolumns + 4)
+		elog(ERROR, "the function for rows of kind \"%s\" must return %d columns", shape->name, shape->ncolumns + 4);
 	metadata = TupleDescGetAttInMetadata(rsinfo->setDesc);
 	row_context = AllocSetContextCreate(CurrentMemoryContext, "row of Xorosoft", ALLOCSET_SMALL_SIZES);
 
@@ -157,6 +157,8 @@ return_rows(FunctionCallInfo fcinfo, const XorosoftShape *shape)
 		for (int c = 0; c < shape->ncolumns; c++)
 			values[c + 1] = row->value[c] ? server_text(row->value[c]) : NULL;
 		values[shape->ncolumns + 1] = row->error[0] ? row->error : NULL;
+		values[shape->ncolumns + 2] = pstrdup(xorosoft_status_name(page->status));
+		values[shape->ncolumns + 3] = page->total_pages < 0 ? NULL : psprintf("%d", page->total_pages);
 		tuplestore_puttuple(rsinfo->setResult, BuildTupleFromCStrings(metadata, values));
 		MemoryContextSwitchTo(caller_context);
 		MemoryContextReset(row_context);

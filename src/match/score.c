@@ -46,7 +46,7 @@ static const FeatureWeight weights[N_FEATURES] = {
 	[F_COLOUR_AGREES] = {"colour", 0.71f},
 	[F_COLOUR_CONFLICT] = {"colour_conflict", -2.59f},
 	[F_BRAND_AGREES] = {"brand", 0.30f},
-	[F_BRAND_CONFLICT] = {"brand_conflict", -1.62f},
+	[F_BRAND_CONFLICT] = {"brand_conflict", -2.80f},
 	[F_MPN_EQUAL] = {"mpn", 0.58f},	/* part numbers equal */
 	[F_MPN_IN_TITLE] = {"mpn_in_title", 0.20f},
 	[F_MPN_CONFLICT] = {"mpn_conflict", -0.59f},
@@ -154,18 +154,18 @@ score_confidence(const MatchFound *found, float shift)
 {
 	float		confidence = logistic(found->logit + shift);
 	float		key = found->key_shared ? 0 : key_confidence(found);
-	bool		contradicted = score_contradicted(found->features);
+	bool		doubtful = found->key_shared || score_contradicted(found->features);
 
 	if (confidence > tokens_cap)
 		confidence = tokens_cap;
-	if (contradicted)
+	if (doubtful)
 		return confidence > doubt_cap ? doubt_cap : confidence;
 	return key > confidence ? key : confidence;
 }
 
 /*
  * Given the candidates of an item, best first, sets their confidence.  A rival that is nearly as good takes some of it, and a key that
- * several candidates share counts no more than likeness does.
+ * several candidates have leaves a doubt.
  */
 void
 score_rank(MatchFound *found, int n)

@@ -209,6 +209,7 @@ BEGIN
 		create_only boolean NOT NULL DEFAULT false,
 		UNIQUE (profile, header)
 	);
+	COMMENT ON TABLE sync.feed_profile_column IS 'Which header of a feed becomes which field of a product, variant or image.';
 	COMMENT ON COLUMN sync.feed_profile_column.header IS 'Compared without case, quotes and outer space; a * at its end stands for any ending, which is then appended to the target.';
 	COMMENT ON COLUMN sync.feed_profile_column.create_only IS 'Set on a new product and never changed on one that exists.';
 

@@ -116,11 +116,16 @@ CREATE FUNCTION sync.feed_partition_create(feed_file_id bigint) RETURNS regclass
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	name constant text := 'feed_item_' || feed_file_id;
+	owner constant name := (SELECT pg_get_userbyid(c.relowner) FROM pg_class c WHERE c.oid = 'sync.feed_item'::regclass);
 BEGIN
 	IF to_regclass(format('sync.%I', name)) IS NOT NULL THEN
 		EXECUTE format('DROP TABLE sync.%I', name);
 	END IF;
 	EXECUTE format('CREATE TABLE sync.%I (LIKE sync.feed_item, CONSTRAINT feed_file_id_is CHECK (feed_file_id = %s))', name, feed_file_id);
+	-- Whoever loads: the owner of the feed's table owns its partitions.
+	IF owner <> current_user THEN
+		EXECUTE format('ALTER TABLE sync.%I OWNER TO %I', name, owner);
+	END IF;
 	RETURN format('sync.%I', name)::regclass;
 END
 $$;

@@ -16,15 +16,15 @@ COMMENT ON FUNCTION sync.xorosoft_envelope(bytea) IS
 CREATE FUNCTION sync.xorosoft_items(body bytea)
 RETURNS TABLE (row_no integer, xorosoft_id text, item_number text, base_part_number text, title text, upc text, barcode text,
 	gtin text, brand text, mpn text, active boolean, sellable boolean, unit_price numeric, unit_cost numeric,
-	modified_at timestamptz, details jsonb, error text)
+	modified_at timestamptz, details jsonb, error text, page_status text, total_pages integer)
 LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_xorosoft_items';
-COMMENT ON FUNCTION sync.xorosoft_items(bytea) IS 'The items in an answer of Xorosoft; error says why a row cannot be used.';
+COMMENT ON FUNCTION sync.xorosoft_items(bytea) IS 'The items in an answer of Xorosoft; error says why a row cannot be used. page_status and total_pages are those of the whole answer.';
 
 CREATE FUNCTION sync.xorosoft_stock_rows(body bytea)
 RETURNS TABLE (row_no integer, item_number text, store text, on_hand numeric, available numeric, allocated numeric,
-	on_order numeric, error text)
+	on_order numeric, error text, page_status text, total_pages integer)
 LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sync_xorosoft_stock_rows';
-COMMENT ON FUNCTION sync.xorosoft_stock_rows(bytea) IS 'The stock rows in an answer of Xorosoft; error says why a row cannot be used.';
+COMMENT ON FUNCTION sync.xorosoft_stock_rows(bytea) IS 'The stock rows in an answer of Xorosoft; error says why a row cannot be used. page_status and total_pages are those of the whole answer.';
 
 CREATE FUNCTION sync.item_key(item_number text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
@@ -63,7 +63,6 @@ BEGIN
 		('lookup_misses', 'auto', '', 'Look up single items that the mirror does not know: auto (up to lookup_limit), always, never.'),
 		('lookup_limit', '500', 'count', 'Most single look-ups in a run.'),
 		('lookup_ttl', '1 day', 'interval', 'An item that was looked up and not found is not asked for again within this time.'),
-		('unknown_products', 'stage', '', 'What becomes of products that the ERP does not know: stage (for review) or skip.'),
 		('validate_with', '', '', 'Feed: the Xorosoft connection that validates it; empty takes the only enabled one.')
 	ON CONFLICT (name) DO NOTHING;
 	INSERT INTO sync.job_kind (kind, network, class, batch, max_attempts, run_state, description) VALUES
@@ -149,7 +148,7 @@ BEGIN
 		'username', target.username, 'secret_ref', target.secret_ref,
 		'connect_timeout_ms', 15000,
 		'timeout_ms', round(extract(epoch FROM sync.setting_value(connection, 'request_timeout')::interval) * 1000),
-		'max_bytes', 32 * 1024 * 1024));
+		'max_bytes', 8 * 1024 * 1024));
 END
 $$;
 
@@ -217,14 +216,14 @@ COMMENT ON FUNCTION sync.xorosoft_connection(text) IS
 
 -- The mirror -------------------------------------------------------------------------------------------------------------------
 
--- Writes the items of some answers.  Of several rows with one number the last change wins; unchanged rows are not written, but a
+-- Writes the items of some answers, as far as these are good ones.  Of several rows with one number the last change wins; unchanged rows are not written, but a
 -- full crawl marks each row that it saw.
 CREATE FUNCTION sync.xorosoft_items_write(connection text, crawl_id bigint, is_full boolean, bodies bytea[],
-	OUT written bigint, OUT rejected bigint, OUT first_reject text, OUT newest timestamptz)
+	OUT row_count bigint, OUT total_pages integer, OUT written bigint, OUT rejected bigint, OUT first_reject text, OUT newest timestamptz)
 LANGUAGE plpgsql SET search_path = '' SET jit = off AS $$
 BEGIN
 	WITH answer AS MATERIALIZED (
-		SELECT b.no, i.* FROM unnest(bodies) WITH ORDINALITY AS b (body, no), sync.xorosoft_items(b.body) i
+		SELECT b.no, i.* FROM unnest(bodies) WITH ORDINALITY AS b (body, no), sync.xorosoft_items(b.body) i WHERE i.page_status = 'ok'
 	), item AS (
 		SELECT DISTINCT ON (a.item_number) a.* FROM answer a WHERE a.error IS NULL
 		ORDER BY a.item_number, a.modified_at DESC NULLS LAST, a.no DESC, a.row_no DESC
@@ -252,21 +251,21 @@ BEGIN
 			AND NOT coalesce(x.crawl_id = excluded.crawl_id AND excluded.modified_at < x.modified_at, false)
 		RETURNING 1
 	)
-	SELECT (SELECT count(*) FROM upsert), count(*) FILTER (WHERE a.error IS NOT NULL),
+	SELECT count(*), max(a.total_pages), (SELECT count(*) FROM upsert), count(*) FILTER (WHERE a.error IS NOT NULL),
 		(SELECT format('row %s: %s', r.row_no, r.error) FROM answer r WHERE r.error IS NOT NULL ORDER BY r.no, r.row_no LIMIT 1),
 		-- A date in the future would stop every later reading of changes; zones lie within a day.
 		max(a.modified_at) FILTER (WHERE a.modified_at < now() + interval '1 day')
-	INTO written, rejected, first_reject, newest FROM answer a;
+	INTO row_count, total_pages, written, rejected, first_reject, newest FROM answer a;
 END
 $$;
 
 -- The same for stock.  Two rows of one item and store in one answer are added up.
 CREATE FUNCTION sync.xorosoft_stock_write(connection text, crawl_id bigint, bodies bytea[],
-	OUT written bigint, OUT rejected bigint, OUT first_reject text)
+	OUT row_count bigint, OUT total_pages integer, OUT written bigint, OUT rejected bigint, OUT first_reject text)
 LANGUAGE plpgsql SET search_path = '' SET jit = off AS $$
 BEGIN
 	WITH answer AS MATERIALIZED (
-		SELECT b.no, s.* FROM unnest(bodies) WITH ORDINALITY AS b (body, no), sync.xorosoft_stock_rows(b.body) s
+		SELECT b.no, s.* FROM unnest(bodies) WITH ORDINALITY AS b (body, no), sync.xorosoft_stock_rows(b.body) s WHERE s.page_status = 'ok'
 	), stock AS (
 		SELECT a.item_number, a.store, sum(a.on_hand) AS on_hand, sum(a.available) AS available, sum(a.allocated) AS allocated,
 			sum(a.on_order) AS on_order
@@ -283,9 +282,9 @@ BEGIN
 			(excluded.on_hand, excluded.available, excluded.allocated, excluded.on_order, excluded.crawl_id, NULL)
 		RETURNING 1
 	)
-	SELECT (SELECT count(*) FROM upsert), count(*) FILTER (WHERE a.error IS NOT NULL),
+	SELECT count(*), max(a.total_pages), (SELECT count(*) FROM upsert), count(*) FILTER (WHERE a.error IS NOT NULL),
 		(SELECT format('row %s: %s', r.row_no, r.error) FROM answer r WHERE r.error IS NOT NULL ORDER BY r.no, r.row_no LIMIT 1)
-	INTO written, rejected, first_reject FROM answer a;
+	INTO row_count, total_pages, written, rejected, first_reject FROM answer a;
 END
 $$;
 
@@ -493,6 +492,7 @@ DECLARE
 	job record;
 	crawl sync.xorosoft_crawl;
 	answer record;
+	written record;
 	page integer;
 	total integer;
 	retries integer;
@@ -505,6 +505,13 @@ BEGIN
 	counts := '{}';
 	IF crawl.finished_at IS NOT NULL OR crawl.pages @> page OR crawl.id IS NULL THEN
 		outcome := 'done';
+		RETURN;
+	END IF;
+	-- Rows speak for themselves; only what has none needs to be understood.
+	written := sync.xorosoft_page_write(crawl.id, CASE WHEN (result ->> 'ok')::boolean THEN body END);
+	IF written.row_count > 0 THEN
+		outcome := 'done';
+		counts := sync.xorosoft_page_take(crawl.id, page, written);
 		RETURN;
 	END IF;
 	SELECT * INTO answer FROM sync.xorosoft_verdict(result, body);
@@ -545,40 +552,56 @@ BEGIN
 
 	outcome := 'done';
 	error := NULL;
-	SELECT p.counts INTO counts FROM sync.xorosoft_page_take(crawl, page, answer.row_count, answer.total_pages, body) p;
+	written.total_pages := answer.total_pages;
+	counts := sync.xorosoft_page_take(crawl.id, page, written);
 END
 $$;
 
--- A believed page into the mirror, and what follows from it: more pages, or the end of the crawl.
-CREATE FUNCTION sync.xorosoft_page_take(crawl record, page integer, row_count integer, said_total integer, body bytea, OUT counts jsonb)
+-- The rows of a good answer into the mirror, those of items or of stock; no rows from any other answer.
+CREATE FUNCTION sync.xorosoft_page_write(crawl_id bigint, body bytea) RETURNS record
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
-	full_page constant integer := least(100, sync.setting_value(crawl.connection, 'page_size')::integer);
-	total integer := said_total;
-	read_now sync.xorosoft_crawl;
-	write record;
-	run_kind text;
+	crawl record;
+	written record;
 BEGIN
+	SELECT c.connection, c.what, c.mode INTO crawl FROM sync.xorosoft_crawl c WHERE c.id = xorosoft_page_write.crawl_id;
 	IF crawl.what = 'items' THEN
-		SELECT w.written, w.rejected, w.first_reject, w.newest INTO write
-		FROM sync.xorosoft_items_write(crawl.connection, crawl.id, crawl.mode = 'full', ARRAY[body]) w;
+		SELECT w.row_count, w.total_pages, w.written, w.rejected, w.first_reject, w.newest INTO written
+		FROM sync.xorosoft_items_write(crawl.connection, crawl_id, crawl.mode = 'full', ARRAY[body]) w;
 	ELSE
-		SELECT w.written, w.rejected, w.first_reject, NULL::timestamptz AS newest INTO write
-		FROM sync.xorosoft_stock_write(crawl.connection, crawl.id, ARRAY[body]) w;
+		SELECT w.row_count, w.total_pages, w.written, w.rejected, w.first_reject, NULL::timestamptz AS newest INTO written
+		FROM sync.xorosoft_stock_write(crawl.connection, crawl_id, ARRAY[body]) w;
 	END IF;
-	IF total = 0 AND row_count > 0 THEN
+	RETURN written;
+END
+$$;
+
+-- A page was read and is believed: notes it, and does what follows from it: more pages, or the end of the crawl.  Returns counts.
+CREATE FUNCTION sync.xorosoft_page_take(crawl_id bigint, page integer, written record) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+	crawl sync.xorosoft_crawl;
+	read_now sync.xorosoft_crawl;
+	full_page integer;
+	total integer := written.total_pages;
+	run_kind text;
+	counts jsonb;
+BEGIN
+	SELECT * INTO crawl FROM sync.xorosoft_crawl c WHERE c.id = xorosoft_page_take.crawl_id;
+	full_page := least(100, sync.setting_value(crawl.connection, 'page_size')::integer);
+	IF total = 0 AND written.row_count > 0 THEN
 		total := NULL;
 	END IF;
 	-- Without TotalPages the last page is the one that is not full.
-	IF coalesce(total, crawl.total_pages) IS NULL AND row_count < full_page THEN
+	IF coalesce(total, crawl.total_pages) IS NULL AND written.row_count < full_page THEN
 		total := page;
 	END IF;
 	UPDATE sync.xorosoft_crawl c SET pages = c.pages + int4multirange(int4range(page, page + 1)),
-		total_pages = coalesce(total, c.total_pages), items = c.items + row_count, rejected = c.rejected + write.rejected,
-		first_reject = coalesce(c.first_reject, format('page %s, ', page) || write.first_reject),
-		newest = greatest(c.newest, write.newest), gaps = c.gaps OR coalesce(row_count = 0 AND page < coalesce(total, c.total_pages), false)
+		total_pages = coalesce(total, c.total_pages), items = c.items + written.row_count, rejected = c.rejected + written.rejected,
+		first_reject = coalesce(c.first_reject, format('page %s, ', page) || written.first_reject),
+		newest = greatest(c.newest, written.newest), gaps = c.gaps OR coalesce(written.row_count = 0 AND page < coalesce(total, c.total_pages), false)
 	WHERE c.id = crawl.id RETURNING c.* INTO read_now;
-	counts := jsonb_build_object('pages', 1, 'rows', row_count, 'changed', write.written, 'rejected', write.rejected);
+	counts := jsonb_build_object('pages', 1, 'rows', written.row_count, 'changed', written.written, 'rejected', written.rejected);
 
 	SELECT r.kind INTO run_kind FROM sync.run r WHERE r.id = read_now.run_id;
 	IF run_kind = 'xorosoft' THEN
@@ -594,6 +617,7 @@ BEGIN
 	ELSE
 		PERFORM sync.xorosoft_crawl_continue(crawl.id);
 	END IF;
+	RETURN counts;
 END
 $$;
 

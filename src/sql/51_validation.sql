@@ -214,7 +214,7 @@ BEGIN
 	FOR found_in IN
 		SELECT j.payload ->> 'connection' AS erp, array_agg(b.body ORDER BY j.id) AS bodies
 		FROM unnest(job_ids, results, bodies) AS b (id, result, body) JOIN sync.job j ON j.id = b.id
-		WHERE (sync.xorosoft_verdict(b.result, b.body)).verdict = 'rows' GROUP BY j.payload ->> 'connection'
+		WHERE (b.result ->> 'ok')::boolean GROUP BY j.payload ->> 'connection'
 	LOOP
 		PERFORM sync.xorosoft_items_write(found_in.erp, NULL, false, found_in.bodies);
 	END LOOP;

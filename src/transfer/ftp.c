@@ -120,7 +120,7 @@ ftp_prepare(Transfer *transfer)
  * Ends the control connection here and now.  curl would keep it, and when it lets go of it later say QUIT and wait inside the call for an
  * answer that a hung server never gives; on a socket that is shut down it does not wait.
  */
-void
+static void
 ftp_hang_up(Transfer *transfer)
 {
 	curl_socket_t fd = CURL_SOCKET_BAD;

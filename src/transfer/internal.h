@@ -141,7 +141,6 @@ extern CURLcode http_prepare(Transfer *transfer);
 extern void http_collect(Transfer *transfer);
 extern CURLcode ftp_prepare(Transfer *transfer);
 extern CURLcode ftp_collect(Transfer *transfer, CURLcode code);
-extern void ftp_hang_up(Transfer *transfer);
 
 /* outcome.c */
 extern void outcome_decide(Transfer *transfer, CURLcode code);

@@ -182,6 +182,9 @@ outcome_decide(Transfer *transfer, CURLcode code)
 		return;
 	}
 	rule = find_rule(TRANSFER_FROM_CURL, code);
+	/* The last row is for all others. */
+	if (rule == NULL)
+		rule = &transfer_rules[transfer_rules_count - 1];
 	/* curl calls a 421 a timeout. */
 	if (transfer->op != TRANSFER_HTTP && (rule->by_reply || result->status == 421))
 		by_reply = find_rule(TRANSFER_FROM_FTP, result->status);

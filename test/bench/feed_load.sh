@@ -12,7 +12,7 @@ database=product_sync_bench_$$
 query() { psql -XAtq -v ON_ERROR_STOP=1 -d "$database" "$@"; }
 cleanup() {
 	psql -XAtq -d postgres -c "DROP DATABASE IF EXISTS $database WITH (FORCE)" 2>/dev/null || true
-	rm -rf "$work" ${spool:+"$spool"/feed-9000000*.zip}
+	rm -rf "$work" ${spool:+"$spool"}
 }
 trap cleanup EXIT
 
@@ -27,7 +27,8 @@ query -c "INSERT INTO sync.connection (name, kind, base_url) VALUES ('etilize', 
 data=$(query -c 'SHOW data_directory')
 spool=$(query -c "LOAD 'product_sync'" -c 'SHOW product_sync.spool_directory')
 [[ $spool = /* ]] || spool=$data/$spool
-mkdir -p "$spool" && chown --reference="$data" "$spool"
+spool=$spool/$(query -c 'SELECT oid FROM pg_database WHERE datname = current_database()')
+mkdir -p "$spool" && chown --reference="$data" "$(dirname "$spool")" "$spool"
 
 # seconds FILE: how long the last statement of a script takes
 seconds() { query -c '\timing on' -f "$1" | sed -n 's/^Time: \([0-9.]*\) ms.*/\1/p' | awk '{ total += $1 } END { printf "%.3f", total / 1000 }'; }

@@ -13,7 +13,7 @@ logs=$work/log-$version
 prefix=$work/p$version
 bindir=$prefix/lib/postgresql/$version/bin
 config=$bindir/pg_config
-export TMPDIR=$work HOME=$work LC_ALL=C.UTF-8 PGTZ=UTC
+export TMPDIR=$work HOME=$work LANG=C.UTF-8 LC_ALL=C.UTF-8 PGTZ=UTC
 unset PGHOST PGPORT PGUSER PGDATABASE PGPASSWORD PGSERVICE PGOPTIONS MAKEFLAGS MAKELEVEL
 mkdir -p "$logs"
 rm -rf "$src" && cp -a "$work/src" "$src"
@@ -79,7 +79,7 @@ regression() {
 		timezone = 'UTC'
 	END
 	"$(dirname "$(dirname "$("$config" --pgxs)")")/../src/test/$program" --temp-instance="$out/instance" --temp-config="$out/temp.conf" \
-		--bindir="$bindir" --outputdir="$out" --load-extension=product_sync "$@" >"$logs/$suite.log" 2>&1 </dev/null || status=$?
+		--bindir="$bindir" --outputdir="$out" --encoding=UTF8 --load-extension=product_sync "$@" >"$logs/$suite.log" 2>&1 </dev/null || status=$?
 	passed=$(grep -cE '^(test .*\.\.\. +ok|ok )' "$logs/$suite.log")
 	failed=$(grep -cE '^(test .*\.\.\. +FAILED|not ok )|^ .*\.\.\. +FAILED' "$logs/$suite.log")
 	if [ $status != 0 ]; then
