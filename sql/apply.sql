@@ -12,7 +12,6 @@ INSERT INTO sync.connection (name, kind, base_url) VALUES ('feed', 'etilize', 'f
 INSERT INTO sync.product (id, handle, title, vendor, metafields) SELECT g, 'h' || g, 'Product ' || g, 'Acme', '{"a": "1", "b": "2"}' FROM generate_series(1, 9) g;
 INSERT INTO sync.variant (id, product_id, sku, barcode, gtin, price, options)
 SELECT g, g, 'S-' || g, '4006381333931', '04006381333931', 10, '{"Color": "Red"}' FROM generate_series(1, 9) g;
-SELECT setval('sync.product_id_seq', 100), setval('sync.variant_id_seq', 100);
 INSERT INTO sync.run (kind, connection, state, active) VALUES ('etilize', 'feed', 'manual_review', false) RETURNING id AS run \gset
 INSERT INTO sync.run_phase (run_id, state, attempt) VALUES (:run, 'manual_review', 1);
 CREATE SEQUENCE pg_temp.number;
@@ -152,7 +151,7 @@ SELECT pg_temp.apply();
 SELECT title, decision, state, product_id - (SELECT min(product_id) FROM sync.staging WHERE id = :three) AS product, flags, reason FROM sync.staging WHERE id >= :three ORDER BY id;
 SELECT title, regexp_replace(handle, '-[0-9]+$', '-ID') AS handle, status, tags, images, metafields, version,
 	   (SELECT jsonb_object_agg(v.sku, v.gtin) FROM sync.variant v WHERE v.product_id = p.id) AS variants
-FROM sync.product p WHERE id > 100 ORDER BY title;
+FROM sync.product p WHERE id > 9 ORDER BY title;
 SELECT kind, whole, changes FROM pg_temp.version WHERE staging_id = :three;
 SELECT s.supplier_sku, v.sku FROM sync.variant_source s JOIN sync.variant v ON v.id = s.variant_id WHERE s.supplier_sku LIKE 'N-%' ORDER BY 1;
 

@@ -28,6 +28,7 @@ BEGIN
 	UPDATE sync.run SET active = false;
 	INSERT INTO sync.feed_file (connection, name, size, state, profile) VALUES ('feed', 'f.zip', 1, 'loaded', 't') RETURNING id INTO file;
 	EXECUTE format('CREATE TABLE sync.feed_item_%s PARTITION OF sync.feed_item FOR VALUES IN (%s)', file, file);
+	EXECUTE format('ALTER TABLE sync.feed_item_%s OWNER TO sync_worker', file);
 	INSERT INTO sync.feed_item (id, feed_file_id, line, product_no, kind, product_key, sku, product, variant)
 	SELECT file << 32 | n, file, n + 1, (r ->> 'no')::integer, CASE WHEN r ? 'product' THEN 'product' ELSE 'variant' END::sync.feed_row_kind,
 		   'key' || (r ->> 'no'), r ->> 'sku', r -> 'product', coalesce(r -> 'variant', '{}') || jsonb_build_object('sku', r ->> 'sku')
@@ -113,6 +114,14 @@ UPDATE sync.connection SET settings = '{"unknown_products": "skip"}';
 SELECT * FROM pg_temp.stage(:third);
 SELECT no, flags FROM pg_temp.entries(:third);
 
+-- What was staged as new and has come into the catalogue since is new no more.
+UPDATE sync.connection SET settings = '{}';
+SELECT pg_temp.feed('[{"no": 1, "sku": "E-20", "product": {"title": "Soon here"}}]') AS early \gset
+SELECT * FROM pg_temp.stage(:early);
+SELECT pg_temp.feed('[{"no": 1, "sku": "E-20", "match": ["CWS-5", 0.9, "sku"], "product": {"title": "Bulb"}}]') AS late \gset
+SELECT * FROM pg_temp.stage(:late);
+SELECT no, kind, state FROM pg_temp.entries(:early);
+
 -- Too much of the catalogue at a time: nothing is approved by itself until a person lets the run go on.
 UPDATE sync.connection SET settings = '{"max_change_minimum": 1}';
 SELECT pg_temp.feed('[
@@ -140,8 +149,7 @@ SELECT * FROM pg_temp.entries(:fifth);
 SET client_min_messages = error;
 CREATE PUBLICATION supabase_realtime;
 RESET client_min_messages;
-ALTER PUBLICATION supabase_realtime OWNER TO CURRENT_USER;
-SELECT sync.publish_realtime();
+SELECT sync_install();
 SELECT sync.publish_realtime();
 SELECT tablename FROM pg_publication_tables WHERE pubname = 'supabase_realtime' ORDER BY 1;
 DROP PUBLICATION supabase_realtime;

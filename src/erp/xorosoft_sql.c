@@ -18,50 +18,6 @@ PG_FUNCTION_INFO_V1(sync_xorosoft_envelope);
 PG_FUNCTION_INFO_V1(sync_xorosoft_items);
 PG_FUNCTION_INFO_V1(sync_xorosoft_stock_rows);
 
-/*
- * What sync.xorosoft_envelope() has parsed, for the reader of the same answer's rows that follows it: parsing is most of the work.  One
- * page at most, in malloc's memory, gone when it is taken or the next one comes.
- */
-static struct
-{
-	XorosoftPage page;
-	char	   *body;			/* NULL where nothing is kept */
-	size_t		len;
-}			kept;
-
-/* Keeps a page and a copy of what it was parsed from; without memory for that it is freed. */
-static void
-page_keep(XorosoftPage *page, bytea *body)
-{
-	if (kept.body)
-	{
-		xorosoft_page_free(&kept.page);
-		free(kept.body);
-	}
-	kept.len = VARSIZE_ANY_EXHDR(body);
-	kept.body = malloc(kept.len > 0 ? kept.len : 1);
-	if (!kept.body)
-	{
-		xorosoft_page_free(page);
-		return;
-	}
-	memcpy(kept.body, VARDATA_ANY(body), kept.len);
-	kept.page = *page;
-	memset(page, 0, sizeof(XorosoftPage));
-}
-
-/* Takes the kept page, if it is that of this body. */
-static bool
-page_take_kept(XorosoftPage *page, bytea *body)
-{
-	if (!kept.body || !body || kept.len != VARSIZE_ANY_EXHDR(body) || memcmp(kept.body, VARDATA_ANY(body), kept.len) != 0)
-		return false;
-	*page = kept.page;
-	free(kept.body);
-	kept.body = NULL;
-	return true;
-}
-
 /* Frees a page when its memory context goes. */
 static void
 page_release(void *page)
@@ -81,8 +37,6 @@ page_from_argument(FunctionCallInfo fcinfo)
 	callback->arg = page;
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
 
-	if (page_take_kept(page, body))
-		return page;
 	xorosoft_page_read(body ? VARDATA_ANY(body) : "", body ? VARSIZE_ANY_EXHDR(body) : 0, page);
 	if (page->status == XOROSOFT_NO_MEMORY)
 		ereport(ERROR,
@@ -123,10 +77,7 @@ sync_xorosoft_envelope(PG_FUNCTION_ARGS)
 	values[3] = Int32GetDatum(page->total_pages);
 	nulls[4] = page->rows < 0;
 	values[4] = Int32GetDatum((int32) page->rows);
-	if (page->status == XOROSOFT_OK && page->rows > 0)
-		page_keep(page, PG_GETARG_BYTEA_PP(0));
-	else
-		xorosoft_page_free(page);
+	xorosoft_page_free(page);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
 }
 

@@ -13,6 +13,9 @@
 #include "product_sync.h"
 #include "utils/array.h"
 #include "utils/memutils.h"
+#if __has_include("varatt.h")
+#include "varatt.h"				/* apart from postgres.h since 16 */
+#endif
 
 #define HASH_PIECE	((size_t) 1 << 17)
 

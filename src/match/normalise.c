@@ -68,6 +68,7 @@ static const UnitName unit_names[] = {
 typedef struct WordMeaning
 {
 	const char *word;
+	uint8_t		length;
 	uint8_t		condition;
 	float		pack;			/* 0 where it says nothing of it */
 } WordMeaning;
@@ -76,24 +77,27 @@ typedef struct WordMeaning
 typedef struct ColourName
 {
 	const char *name;
+	uint8_t		length;
 	uint8_t		bit;
 } ColourName;
 
+#define TEXT(s) s, sizeof(s) - 1
+
 static const ColourName colour_names[] = {
-	{"black", 0}, {"bk", 0}, {"blk", 0}, {"white", 1}, {"wh", 1}, {"wht", 1}, {"silver", 2}, {"slv", 2}, {"slvr", 2}, {"gray", 3},
-	{"grey", 3}, {"gry", 3}, {"red", 4}, {"rd", 4}, {"blue", 5}, {"blu", 5}, {"green", 6}, {"grn", 6}, {"pink", 7}, {"pnk", 7},
-	{"yellow", 8}, {"ylw", 8}, {"orange", 9}, {"purple", 10}, {"brown", 11}, {"brn", 11}, {"gold", 12}, {"titanium", 13},
-	{"cyan", 14}, {"magenta", 15}, {"clear", 16}, {"clr", 16}, {"stainless", 17}, {"ss", 17}, {"beige", 18}, {"ivory", 19},
-	{"bronze", 20}, {"chrome", 21}, {"cherry", 22}, {"walnut", 23}, {"oak", 24}, {"maple", 25}, {"mahogany", 26},
+	{TEXT("black"), 0}, {TEXT("bk"), 0}, {TEXT("blk"), 0}, {TEXT("white"), 1}, {TEXT("wh"), 1}, {TEXT("wht"), 1}, {TEXT("silver"), 2}, {TEXT("slv"), 2}, {TEXT("slvr"), 2}, {TEXT("gray"), 3},
+	{TEXT("grey"), 3}, {TEXT("gry"), 3}, {TEXT("red"), 4}, {TEXT("rd"), 4}, {TEXT("blue"), 5}, {TEXT("blu"), 5}, {TEXT("green"), 6}, {TEXT("grn"), 6}, {TEXT("pink"), 7}, {TEXT("pnk"), 7},
+	{TEXT("yellow"), 8}, {TEXT("ylw"), 8}, {TEXT("orange"), 9}, {TEXT("purple"), 10}, {TEXT("brown"), 11}, {TEXT("brn"), 11}, {TEXT("gold"), 12}, {TEXT("titanium"), 13},
+	{TEXT("cyan"), 14}, {TEXT("magenta"), 15}, {TEXT("clear"), 16}, {TEXT("clr"), 16}, {TEXT("stainless"), 17}, {TEXT("ss"), 17}, {TEXT("beige"), 18}, {TEXT("ivory"), 19},
+	{TEXT("bronze"), 20}, {TEXT("chrome"), 21}, {TEXT("cherry"), 22}, {TEXT("walnut"), 23}, {TEXT("oak"), 24}, {TEXT("maple"), 25}, {TEXT("mahogany"), 26},
 };
 
 static const WordMeaning word_meanings[] = {
-	{"compatible", CONDITION_COMPATIBLE, 0}, {"replacement", CONDITION_COMPATIBLE, 0}, {"replaces", CONDITION_COMPATIBLE, 0},
-	{"remanufactured", CONDITION_REMADE, 0}, {"reman", CONDITION_REMADE, 0}, {"recycled", CONDITION_REMADE, 0},
-	{"refurbished", CONDITION_REFURBISHED, 0}, {"refurb", CONDITION_REFURBISHED, 0}, {"renewed", CONDITION_REFURBISHED, 0},
-	{"reconditioned", CONDITION_REFURBISHED, 0}, {"recertified", CONDITION_REFURBISHED, 0}, {"preowned", CONDITION_REFURBISHED, 0},
-	{"bundle", CONDITION_BUNDLE, 0}, {"bundled", CONDITION_BUNDLE, 0}, {"twin", 0, 2}, {"dual", 0, 2}, {"triple", 0, 3},
-	{"dozen", 0, 12},
+	{TEXT("compatible"), CONDITION_COMPATIBLE, 0}, {TEXT("replacement"), CONDITION_COMPATIBLE, 0}, {TEXT("replaces"), CONDITION_COMPATIBLE, 0},
+	{TEXT("remanufactured"), CONDITION_REMADE, 0}, {TEXT("reman"), CONDITION_REMADE, 0}, {TEXT("recycled"), CONDITION_REMADE, 0},
+	{TEXT("refurbished"), CONDITION_REFURBISHED, 0}, {TEXT("refurb"), CONDITION_REFURBISHED, 0}, {TEXT("renewed"), CONDITION_REFURBISHED, 0},
+	{TEXT("reconditioned"), CONDITION_REFURBISHED, 0}, {TEXT("recertified"), CONDITION_REFURBISHED, 0}, {TEXT("preowned"), CONDITION_REFURBISHED, 0},
+	{TEXT("bundle"), CONDITION_BUNDLE, 0}, {TEXT("bundled"), CONDITION_BUNDLE, 0}, {TEXT("twin"), 0, 2}, {TEXT("dual"), 0, 2}, {TEXT("triple"), 0, 3},
+	{TEXT("dozen"), 0, 12},
 };
 
 /* Words that say that the number before or after them counts pieces. */
@@ -220,7 +224,7 @@ note_colour(TokenList *list, const char *text, size_t length)
 	size_t		i;
 
 	for (i = 0; i < sizeof(colour_names) / sizeof(colour_names[0]); i++)
-		if (strlen(colour_names[i].name) == length && memcmp(colour_names[i].name, text, length) == 0)
+		if (colour_names[i].length == length && memcmp(colour_names[i].name, text, length) == 0)
 			list->colours |= 1u << colour_names[i].bit;
 }
 
@@ -329,7 +333,7 @@ add_plain(TokenList *list, const char *s, const Run *run)
 	if (run->length > 2)
 		note_colour(list, text, run->length);
 	for (i = 0; i < sizeof(word_meanings) / sizeof(word_meanings[0]); i++)
-		if (strlen(word_meanings[i].word) == run->length && memcmp(word_meanings[i].word, text, run->length) == 0)
+		if (word_meanings[i].length == run->length && memcmp(word_meanings[i].word, text, run->length) == 0)
 			list->conditions |= word_meanings[i].condition;
 }
 
@@ -359,7 +363,7 @@ read_quantity(TokenList *list, const char *s, const Run *runs, int n, int i)
 			return 3;
 		}
 		for (j = 0; j < sizeof(word_meanings) / sizeof(word_meanings[0]); j++)
-			if (word_meanings[j].pack > 0 && strlen(word_meanings[j].word) == run->length &&
+			if (word_meanings[j].pack > 0 && word_meanings[j].length == run->length &&
 				memcmp(word_meanings[j].word, text, run->length) == 0 && i + 1 < n &&
 				is_pack_word(s + runs[i + 1].start, runs[i + 1].length))
 			{
@@ -555,45 +559,4 @@ tokens_add_code(TokenList *list, const char *text, size_t length)
 			return true;
 	add_code(list, squeezed, n, 1);
 	return true;
-}
-
-/* Endings of company names that say nothing. */
-static const char *const company_endings[] = {"corporation", "technologies", "electronics", "company", "limited", "products",
-	"gmbh", "corp", "inc", "llc", "ltd", "co", "ag", "usa"};
-
-/* Names that are written in two ways. */
-static const char *const brand_aliases[][2] = {
-	{"hewlettpackard", "hp"}, {"westerndigital", "wd"}, {"generalelectric", "ge"}, {"blackdecker", "blackanddecker"},
-	{"minnesotaminingmanufacturing", "3m"}, {"texasinstruments", "ti"}, {"lgelectronics", "lg"}, {"konicaminolta", "konica"},
-	{"internationalbusinessmachines", "ibm"},
-};
-
-/*
- * Squeezes a brand's name, without the endings of a company and with its usual short form.  There must be room for NORM_TOKEN_BYTES.
- * Returns the bytes written.
- */
-size_t
-brand_squeeze(const char *text, size_t length, char *squeezed, size_t room)
-{
-	size_t		n = text_squeeze(text, length, squeezed, room);
-	size_t		i;
-
-	for (i = 0; i < sizeof(company_endings) / sizeof(company_endings[0]); i++)
-	{
-		size_t		k = strlen(company_endings[i]);
-
-		if (n > k + 2 && memcmp(squeezed + n - k, company_endings[i], k) == 0)
-		{
-			n -= k;
-			break;
-		}
-	}
-	for (i = 0; i < sizeof(brand_aliases) / sizeof(brand_aliases[0]); i++)
-		if (strlen(brand_aliases[i][0]) == n && memcmp(brand_aliases[i][0], squeezed, n) == 0)
-		{
-			n = strlen(brand_aliases[i][1]);
-			memcpy(squeezed, brand_aliases[i][1], n);
-			break;
-		}
-	return n;
 }

@@ -16,9 +16,12 @@ BEGIN
 		('stage_batch', false, 3, 1, 5, 'A range of feed products: compared with the catalogue, differences staged.'),
 		('stage_finish', false, 2, 1, 5, 'A run as a whole: double claims, the hold, approval by itself, the notification.')
 	ON CONFLICT (kind) DO NOTHING;
+	-- The publication belongs to who installs, not to sync_worker, in whose name the other parts are done.
 	IF EXISTS (SELECT FROM pg_publication p WHERE p.pubname = 'supabase_realtime' AND NOT p.puballtables
-			   AND pg_has_role(current_user, p.pubowner, 'USAGE')) THEN
+			   AND pg_has_role(session_user, p.pubowner, 'USAGE')) AND pg_has_role(session_user, 'sync_worker', 'USAGE') THEN
+		PERFORM set_config('role', 'none', true);
 		PERFORM sync.publish_realtime();
+		PERFORM set_config('role', 'sync_worker', true);
 	END IF;
 END
 $install$;
@@ -185,6 +188,23 @@ $$;
 CREATE TYPE sync.staged AS (product_no integer, feed_item_id bigint, sku text, title text, document jsonb, product_id bigint,
 	confidence double precision, method text, evidence jsonb, links jsonb, flags text[], gtin text, best double precision);
 
+-- What earlier runs said about these products and nobody decided is out of date, whether this run finds a difference or not.
+CREATE FUNCTION sync.stage_supersede(run_id bigint, connection text, products sync.staged[]) RETURNS void
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+#variable_conflict use_column
+DECLARE
+	skus text[] := ARRAY(SELECT p.sku FROM unnest(products) p WHERE p.sku IS NOT NULL);
+	ids bigint[] := ARRAY(SELECT p.product_id FROM unnest(products) p WHERE p.product_id IS NOT NULL);
+BEGIN
+	UPDATE sync.staging s SET state = 'superseded'
+	WHERE s.product_id = ANY (ids) AND s.connection = stage_supersede.connection AND s.run_id < stage_supersede.run_id
+	  AND s.state = 'open' AND s.decision = 'pending';
+	UPDATE sync.staging s SET state = 'superseded'
+	WHERE s.connection = stage_supersede.connection AND s.sku = ANY (skus) AND s.kind = 'create' AND s.run_id < stage_supersede.run_id
+	  AND s.state = 'open' AND s.decision = 'pending';
+END
+$$;
+
 -- New products of a batch.  One that a person rejected as it stands is not staged again.
 CREATE FUNCTION sync.stage_creates(run_id bigint, connection text, products sync.staged[], OUT created bigint, OUT suppressed bigint)
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
@@ -198,9 +218,6 @@ BEGIN
 	IF skus IS NULL THEN
 		RETURN;
 	END IF;
-	UPDATE sync.staging s SET state = 'superseded'
-	WHERE s.connection = stage_creates.connection AND s.sku = ANY (skus) AND s.kind = 'create' AND s.run_id < stage_creates.run_id
-	  AND s.state = 'open' AND s.decision = 'pending';
 	SELECT coalesce(array_agg(p.product_no), '{}') INTO refused
 	FROM (SELECT DISTINCT ON (s.sku) s.sku, s.decision, s.document FROM sync.staging s
 		  WHERE s.connection = stage_creates.connection AND s.sku = ANY (skus) AND s.kind = 'create' AND s.run_id < stage_creates.run_id
@@ -271,10 +288,6 @@ BEGIN
 		SELECT 0, 0, 0, 0 INTO updated, unchanged, suppressed, fields;
 		RETURN;
 	END IF;
-	UPDATE sync.staging s SET state = 'superseded'
-	WHERE s.product_id = ANY (ids) AND s.connection = stage_updates.connection AND s.run_id < stage_updates.run_id
-	  AND s.state = 'open' AND s.decision = 'pending';
-
 	WITH base AS MATERIALIZED (
 		SELECT p.*, c.version, c.document AS present
 		FROM unnest(products) p JOIN sync.product_documents(ids) c ON c.product_id = p.product_id),
@@ -362,6 +375,7 @@ BEGIN
 	FROM sync.staged_products(stage_range.run_id, from_no, to_no,
 		sync.setting_value(run.connection, 'match_threshold')::double precision, sync.setting_value(run.connection, 'unknown_products')) p
 	WHERE p.product_no <> ALL (done);
+	PERFORM sync.stage_supersede(stage_range.run_id, run.connection, products);
 	SELECT * INTO creates FROM sync.stage_creates(stage_range.run_id, run.connection, products);
 	SELECT * INTO updates FROM sync.stage_updates(stage_range.run_id, run.connection, products,
 		sync.create_only_targets(run.feed_file_id));

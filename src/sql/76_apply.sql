@@ -140,6 +140,15 @@ BEGIN
 END
 $$;
 
+-- Products and variants may have been loaded with ids of their own: the next new ones come after them.
+CREATE FUNCTION sync.identity_catch_up() RETURNS void
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+	PERFORM setval('sync.product_id_seq', p.id) FROM (SELECT max(id) AS id FROM sync.product) p, sync.product_id_seq q WHERE p.id >= q.last_value;
+	PERFORM setval('sync.variant_id_seq', v.id) FROM (SELECT max(id) AS id FROM sync.variant) v, sync.variant_id_seq q WHERE v.id >= q.last_value;
+END
+$$;
+
 -- Writes variants of documents, new or there already.  Fails with 23505 where a SKU is another product's.
 CREATE FUNCTION sync.variants_write(product_ids bigint[], skus text[], variants jsonb[]) RETURNS void
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
@@ -339,6 +348,7 @@ DECLARE
 	sent_back bigint;
 BEGIN
 	SELECT r.id, r.connection INTO STRICT run FROM sync.run r WHERE r.id = apply_run.run_id;
+	PERFORM sync.identity_catch_up();
 	ids := sync.apply_take(run.id, greatest(sync.setting_value(run.connection, 'apply_batch')::integer, 1));
 	SELECT array_agg(t.id ORDER BY t.id) FILTER (WHERE NOT t.gone), array_agg(t.reason ORDER BY t.id) FILTER (WHERE NOT t.gone),
 		   array_agg(t.id) FILTER (WHERE t.gone)

@@ -106,8 +106,9 @@ ps_worker_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
 	pgstat_report_appname("product_sync worker");
-	/* A job is one short statement after another: parallel plans would only take workers from others. */
+	/* A job is one short statement after another: parallel plans would only take workers from others, compiled ones cost more than they give. */
 	SetConfigOption("max_parallel_workers_per_gather", "0", PGC_USERSET, PGC_S_SESSION);
+	SetConfigOption("jit", "off", PGC_USERSET, PGC_S_SESSION);
 	(void) shared_claim_slot(MyDatabaseId);
 	runner = runner_create(false, worker_role_or_exit());
 	MemoryContextSwitchTo(TopMemoryContext);

@@ -1,6 +1,7 @@
 # From the FTP server to a whole local copy, over a network that fails and with files that change.
 use strict;
 use warnings;
+use POSIX ();
 use Digest::SHA qw(sha256_hex);
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -243,13 +244,18 @@ like($node->value("SELECT string_agg(message, ' ') FROM sync.run_phase WHERE run
 over($run);
 $proxy->heal;
 
-$node->etilize($ftpd, @quick, max_looks => 3, settle => '300 milliseconds');
-$run = $node->start_etilize;
-for (my $end = time + 30; time < $end && has('active', $run) eq 't'; sleep 0.1)
+$node->etilize($ftpd, @quick, max_looks => 3, settle => '1 second');
+my $writer = fork // die $!;
+if ($writer == 0)
 {
-	$ftpd->append($name, 'x');
+	for (1 .. 3000) { $ftpd->append($name, 'x'); sleep 0.02 }
+	POSIX::_exit(0);
 }
-like(has("last_error ->> 'message'", $run), qr/keeps changing/, 'a file that never stands still ends in a clear error');
+$run = $node->start_etilize;
+is($node->wait_run($run, undef, 50), 'error', 'a file that never stands still is not taken');
+kill 'KILL', $writer;
+waitpid $writer, 0;
+like(has("last_error ->> 'message'", $run), qr/keeps changing/, 'the error says why');
 over($run);
 
 # A schedule looks once a poll --------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 /*
  * test_xorosoft.c
  *	  The reader of Xorosoft's answers on a table of odd bodies.  Prints TAP.
- *	  cc -Isrc test/unit/test_xorosoft.c src/erp/xorosoft.c -ljansson -lm
+ *	  cc -Isrc test/unit/test_xorosoft.c src/erp/xorosoft.c src/erp/utf8.c -ljansson
  *
  * Expected output: status, [page/total pages/rows] with - for missing, ~ where the body was repaired; then for each row its values
  * with | between, those that are missing left out as nothing, or ! and its error.
