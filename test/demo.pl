@@ -233,10 +233,13 @@ note(split /\n/, ask(<<"END"));
 SELECT format('run %s: %s after %s s; %s', r.id, r.state, round(extract(epoch FROM r.state_at - r.created_at)::numeric, 1),
 	concat_ws(', ',
 		(SELECT format('%s records, %s products, %s rejected', f.records, f.products, f.rejected) FROM sync.feed_file f WHERE f.id = r.feed_file_id AND f.records IS NOT NULL),
-		(SELECT format('%s entries staged: %s approved by themselves, %s by people, %s rejected, %s wait', count(*), count(*) FILTER (WHERE decision = 'approved' AND decided_how LIKE 'auto%'),
-			count(*) FILTER (WHERE decision = 'approved' AND decided_how NOT LIKE 'auto%'), count(*) FILTER (WHERE decision = 'rejected'), count(*) FILTER (WHERE decision = 'pending'))
+		(SELECT concat_ws(', ', format('%s entries staged: %s approved by themselves, %s by people', count(*), count(*) FILTER (WHERE decision = 'approved' AND decided_how LIKE 'auto%'),
+				count(*) FILTER (WHERE decision = 'approved' AND decided_how NOT LIKE 'auto%')),
+			nullif(count(*) FILTER (WHERE decision = 'rejected'), 0) || ' rejected',
+			nullif(count(*) FILTER (WHERE decision = 'pending' AND state = 'open'), 0) || ' wait for people',
+			nullif(count(*) FILTER (WHERE state = 'superseded'), 0) || ' superseded by a newer feed')
 		 FROM sync.staging s WHERE s.run_id = r.id HAVING count(*) > 0),
-		r.message))
+		CASE WHEN NOT EXISTS (SELECT FROM sync.staging s WHERE s.run_id = r.id) THEN r.message END))
 FROM sync.run r ORDER BY r.id
 END
 note(ask("SELECT format('the catalogue: %s products, %s variants, %s versions, each with its source, run and approver', (SELECT count(*) FROM sync.product), (SELECT count(*) FROM sync.variant), (SELECT count(*) FROM sync.product_version))"));

@@ -13,7 +13,7 @@ logs=$work/log-$version
 prefix=$work/p$version
 bindir=$prefix/lib/postgresql/$version/bin
 config=$bindir/pg_config
-export TMPDIR=$work HOME=$work LC_ALL=C.UTF-8 PGTZ=UTC
+export TMPDIR=$work HOME=$work LANG=C.UTF-8 LC_ALL=C.UTF-8 PGTZ=UTC
 unset PGHOST PGPORT PGUSER PGDATABASE PGPASSWORD PGSERVICE PGOPTIONS MAKEFLAGS MAKELEVEL
 mkdir -p "$logs"
 rm -rf "$src" && cp -a "$work/src" "$src"
