@@ -32,7 +32,7 @@ BEGIN
 		('ftp_tls', 'none', '', 'none: plain FTP. explicit: AUTH TLS for control and data, or the transfer fails.'),
 		('tls_ca_file', '', '', 'File in product_sync.secret_directory with the certificates to trust; empty: those of the system.'),
 		('settle', '2 seconds', 'interval', 'How long size and time of a file must stay the same before it is taken for complete.'),
-		('poll_interval', '15 minutes', 'interval', 'How often a schedule looks for a new file.'),
+		('poll_interval', '15 minutes', 'interval', 'How often the schedule looks for a new file.'),
 		('max_looks', '30', 'count', 'How often a file that keeps changing is looked at, or downloaded again, before the run fails.'),
 		('max_download_bytes', '8589934592', 'bytes', 'Largest file that is downloaded.'),
 		('ftp_connect_timeout', '30 seconds', 'interval', 'Longest time for connection and login.'),
