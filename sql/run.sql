@@ -66,3 +66,12 @@ SELECT sync_run_etilize() AS run \gset
 SELECT sync_cancel(:run);
 UPDATE sync.run SET state = 'complete' WHERE id = :run;
 RESET ROLE;
+
+-- Who only reads cannot let the triggers act on rows of his own making, and approve or rewrite history with them.
+SET ROLE sync_viewer;
+CREATE TEMP TABLE forged (id bigint, staging_id bigint, decision sync.decision);
+CREATE TRIGGER forge AFTER UPDATE ON forged REFERENCING OLD TABLE AS old_field NEW TABLE AS new_field
+	FOR EACH STATEMENT EXECUTE FUNCTION sync.staging_field_decided();
+RESET ROLE;
+SELECT p.oid::regprocedure AS open_to_all FROM pg_proc p
+WHERE p.pronamespace = 'sync'::regnamespace AND p.prorettype = 'trigger'::regtype AND has_function_privilege('sync_viewer', p.oid, 'EXECUTE');
