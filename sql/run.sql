@@ -75,3 +75,20 @@ CREATE TRIGGER forge AFTER UPDATE ON forged REFERENCING OLD TABLE AS old_field N
 RESET ROLE;
 SELECT p.oid::regprocedure AS open_to_all FROM pg_proc p
 WHERE p.pronamespace = 'sync'::regnamespace AND p.prorettype = 'trigger'::regtype AND has_function_privilege('sync_viewer', p.oid, 'EXECUTE');
+
+-- Who approved before the run moved, and committed after: his job belongs to a phase that is over, and may be the last one.
+SET ROLE sync_worker;
+INSERT INTO sync.run (kind, connection, state, active) VALUES ('etilize', 'feed', 'manual_review', false) RETURNING id AS run \gset
+INSERT INTO sync.run_phase (run_id, state, attempt) VALUES (:run, 'manual_review', 1) RETURNING id AS review \gset
+INSERT INTO sync.staging (run_id, connection, kind, decision, title, reason, confidence, method, product_no, document)
+VALUES (:run, 'feed', 'create', 'approved', 'Stapler', 'new', 0.9, 'tokens', 1, '{"title": "Stapler", "variants": {"S-1": {}}}');
+SELECT sync.job_enqueue('apply_batch', :run) AS early \gset
+SELECT array_agg(job_id) AS first FROM sync.worker_claim(1, 0, 'any', '1 minute') \gset
+SELECT state FROM sync.run WHERE id = :run;
+SELECT sync.job_enqueue('apply_batch', :run) AS late \gset
+UPDATE sync.job SET phase_id = :review WHERE id = :late;
+SELECT array_agg(job_id) AS last FROM sync.worker_claim(2, 0, 'any', '1 minute') \gset
+SELECT sync.worker_run(1, 'apply_batch', :'first');
+SELECT sync.worker_run(2, 'apply_batch', :'last');
+SELECT state, counts FROM sync.run WHERE id = :run;
+RESET ROLE;

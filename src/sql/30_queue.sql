@@ -96,6 +96,8 @@ BEGIN
 	FROM batch b
 	WHERE w.id = b.id
 	RETURNING w.id, w.kind, top.network, w.run_id;
+	-- Here, where the transaction is short: the work itself may take long, and must not hold its run for all that time.
+	PERFORM sync.run_enter_state_of(top.kind, top.run_id);
 END
 $$;
 
@@ -123,7 +125,8 @@ BEGIN
 			SELECT g.id, g.kind, g.run_id, g.attempt, 'done', g.created_at FROM gone g)
 		SELECT DISTINCT g.run_id, g.phase_id FROM gone g WHERE g.run_id IS NOT NULL
 	LOOP
-		-- Locks the phase, so that of two that finish its last jobs the second sees the first.
+		-- Of two that finish the last jobs, the second sees what the first did.
+		PERFORM FROM sync.run r WHERE r.id = phase.run_id FOR NO KEY UPDATE;
 		UPDATE sync.run_phase p
 		SET done = p.done + coalesce((jobs_done.counts ->> 'done')::bigint, 0),
 			counts = sync.counts_add(p.counts, jobs_done.counts - 'done')
@@ -131,7 +134,8 @@ BEGIN
 		UPDATE sync.run r SET counts = sync.counts_add(r.counts, jobs_done.counts - 'done')
 		WHERE r.id = phase.run_id AND jobs_done.counts - 'done' <> '{}';
 		IF NOT EXISTS (SELECT FROM sync.job j WHERE j.run_id = phase.run_id AND j.phase_id = phase.phase_id) THEN
-			PERFORM sync.run_advance(phase.run_id, phase.phase_id);
+			-- The run may be in another phase by now: a job that somebody enqueued before, and committed after, the run moved.
+			PERFORM sync.run_advance(phase.run_id);
 		END IF;
 	END LOOP;
 END
@@ -149,6 +153,7 @@ BEGIN
 	FROM sync.job_kind k
 	WHERE j.id = job_put_back.id AND k.kind = j.kind;
 	IF error IS NOT NULL THEN
+		PERFORM FROM sync.run r JOIN sync.job j ON j.run_id = r.id WHERE j.id = job_put_back.id FOR NO KEY UPDATE OF r;
 		UPDATE sync.run_phase p SET error = job_put_back.error
 		FROM sync.job j WHERE j.id = job_put_back.id AND p.id = j.phase_id;
 	END IF;
@@ -196,7 +201,6 @@ BEGIN
 	IF held IS NULL THEN
 		RETURN;
 	END IF;
-	PERFORM sync.run_enter_state_of(kind, held);
 	EXECUTE format('SELECT sync.%I($1)', 'work_' || kind) INTO counts USING held;
 	PERFORM sync.jobs_done(held, counts);
 END
@@ -214,7 +218,6 @@ BEGIN
 	IF held IS NULL THEN
 		RETURN;
 	END IF;
-	PERFORM sync.run_enter_state_of(kind, held);
 	EXECUTE format('SELECT array_agg(r.job_id), array_agg(r.request) FROM sync.%I($1) r WHERE r.request IS NOT NULL', 'request_' || kind)
 		INTO asked, requests USING held;
 	asked := coalesce(asked, '{}');
