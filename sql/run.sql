@@ -92,3 +92,19 @@ SELECT sync.worker_run(1, 'apply_batch', :'first');
 SELECT sync.worker_run(2, 'apply_batch', :'last');
 SELECT state, counts FROM sync.run WHERE id = :run;
 RESET ROLE;
+
+-- A worker was at it when the run was cancelled: what it did is undone, its job ends, and no entry stays up for approval.
+SET ROLE sync_worker;
+INSERT INTO sync.run (kind, connection, state, active) VALUES ('etilize', 'feed', 'manual_review', false) RETURNING id AS run \gset
+INSERT INTO sync.run_phase (run_id, state, attempt) VALUES (:run, 'manual_review', 1);
+RESET ROLE;
+SELECT sync_cancel(:run);
+SET ROLE sync_worker;
+INSERT INTO sync.staging (run_id, connection, kind, decision, title, reason, confidence, method, product_no, document)
+VALUES (:run, 'feed', 'create', 'approved', 'Punch', 'new', 0.9, 'tokens', 1, '{"title": "Punch", "variants": {"P-1": {}}}');
+SELECT sync.job_enqueue('apply_batch', :run) AS job \gset
+SELECT count(*) AS claimed FROM sync.worker_claim(1, 0, 'any', '1 minute') \gset
+SELECT sync.jobs_done(ARRAY[:job], '{}');
+SELECT sync.worker_run(1, 'apply_batch', ARRAY[:job]);
+SELECT r.state, s.state AS entry, (SELECT count(*) FROM sync.job) AS jobs FROM sync.run r JOIN sync.staging s ON s.run_id = r.id WHERE r.id = :run;
+RESET ROLE;

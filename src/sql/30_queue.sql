@@ -101,10 +101,22 @@ BEGIN
 END
 $$;
 
--- The jobs of these ids that this owner still holds, locked: a job whose lease was taken back is no longer this owner's to finish.
+-- The jobs of these ids that this owner still holds, locked: a job whose lease was taken back is no longer this owner's to finish.  A
+-- cancelled run wants nothing more: what its cancelling could not take, because somebody held it, ends here.
 CREATE FUNCTION sync.worker_fence(owner integer, ids bigint[]) RETURNS bigint[]
 LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+	cancelled bigint;
 BEGIN
+	FOR cancelled IN
+		WITH gone AS (
+			DELETE FROM sync.job j USING sync.run r
+			WHERE j.id = ANY (ids) AND j.lease_owner = owner AND r.id = j.run_id AND r.state = 'cancelled'
+			RETURNING j.run_id)
+		SELECT DISTINCT g.run_id FROM gone g
+	LOOP
+		PERFORM sync.run_supersede(cancelled);
+	END LOOP;
 	RETURN (SELECT array_agg(j.id ORDER BY j.id)
 			FROM (SELECT w.id FROM sync.job w WHERE w.id = ANY (ids) AND w.lease_owner = owner ORDER BY w.id FOR UPDATE) j);
 END
@@ -115,6 +127,7 @@ CREATE FUNCTION sync.jobs_done(ids bigint[], counts jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	phase record;
+	state sync.run_state;
 BEGIN
 	FOR phase IN
 		WITH gone AS (
@@ -126,7 +139,11 @@ BEGIN
 		SELECT DISTINCT g.run_id, g.phase_id FROM gone g WHERE g.run_id IS NOT NULL
 	LOOP
 		-- Of two that finish the last jobs, the second sees what the first did.
-		PERFORM FROM sync.run r WHERE r.id = phase.run_id FOR NO KEY UPDATE;
+		SELECT r.state INTO state FROM sync.run r WHERE r.id = phase.run_id FOR NO KEY UPDATE;
+		IF state = 'cancelled' THEN
+			-- What was done meanwhile is undone: its entries would be up for approval with nobody to finish the run.
+			RAISE EXCEPTION 'run % was cancelled', phase.run_id USING ERRCODE = 'query_canceled';
+		END IF;
 		UPDATE sync.run_phase p
 		SET done = p.done + coalesce((jobs_done.counts ->> 'done')::bigint, 0),
 			counts = sync.counts_add(p.counts, jobs_done.counts - 'done')
@@ -304,13 +321,9 @@ CREATE FUNCTION sync.worker_fail(owner integer, ids bigint[], error jsonb) RETUR
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	failed bigint;
-	cancelled boolean;
 BEGIN
 	FOREACH failed IN ARRAY coalesce(sync.worker_fence(owner, ids), '{}') LOOP
-		SELECT r.state = 'cancelled' INTO cancelled FROM sync.job j JOIN sync.run r ON r.id = j.run_id WHERE j.id = failed;
-		IF cancelled THEN
-			DELETE FROM sync.job j WHERE j.id = failed;
-		ELSIF sync.sqlstate_is_transient(error ->> 'sqlstate') THEN
+		IF sync.sqlstate_is_transient(error ->> 'sqlstate') THEN
 			PERFORM sync.job_retry(failed, error);
 		ELSE
 			PERFORM sync.job_bury(failed, error, false);

@@ -447,6 +447,16 @@ BEGIN
 END
 $$;
 
+-- The entries of a cancelled run that nobody holds.  A batch that is applying some of them is undone, and a person who is deciding one
+-- enqueues an apply_batch: sync.worker_fence() then comes back here.
+CREATE FUNCTION sync.run_supersede(run_id bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+	UPDATE sync.staging s SET state = 'superseded'
+	WHERE s.id IN (SELECT o.id FROM sync.staging o WHERE o.run_id = run_supersede.run_id AND o.state = 'open' FOR UPDATE SKIP LOCKED);
+END
+$$;
+
 CREATE FUNCTION @extschema@.sync_cancel(run_id bigint) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
@@ -459,7 +469,7 @@ BEGIN
 		RETURN run.state::text;
 	END IF;
 	DELETE FROM sync.job j WHERE j.id IN (SELECT w.id FROM sync.job w WHERE w.run_id = run.id FOR UPDATE SKIP LOCKED);
-	UPDATE sync.staging s SET state = 'superseded' WHERE s.run_id = run.id AND s.state = 'open';
+	PERFORM sync.run_supersede(run_id);
 	PERFORM sync.run_move(run_id, 'cancelled', format('cancelled by %s', session_user));
 	PERFORM sync.interrupt_workers(run_id);
 	RETURN 'cancelled';
