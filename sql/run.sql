@@ -108,3 +108,17 @@ SELECT sync.jobs_done(ARRAY[:job], '{}');
 SELECT sync.worker_run(1, 'apply_batch', ARRAY[:job]);
 SELECT r.state, s.state AS entry, (SELECT count(*) FROM sync.job) AS jobs FROM sync.run r JOIN sync.staging s ON s.run_id = r.id WHERE r.id = :run;
 RESET ROLE;
+
+-- What starts a waiting run again cannot be done: the run fails, where somebody sees it, instead of waiting for ever.
+UPDATE sync.connection SET settings = '{}' WHERE name = 'feed';
+SELECT sync_run_etilize() AS run \gset
+SET ROLE sync_worker;
+SELECT sync.run_fail(:run, '{"message": "it passes"}', true);
+SELECT sync.run_fail(:run, '{"message": "a late one of the same"}', true);
+SELECT r.state, j.kind FROM sync.run r JOIN sync.job j ON j.run_id = r.id WHERE r.id = :run;
+UPDATE sync.job SET lease_owner = 2000000001, attempt = max_attempts;
+SELECT sync.lease_reclaim();
+SELECT state, active, finished_at IS NOT NULL AS finished, last_error ->> 'message' AS error FROM sync.run WHERE id = :run;
+RESET ROLE;
+SELECT sync_retry(:run);
+SELECT sync_cancel(:run);

@@ -34,6 +34,7 @@ BEGIN
 		('held', 'idle', 'a person let it go on'),
 		('error', 'retry_wait', 'will be tried again'),
 		('retry_wait', 'idle', 'after the delay'),
+		('retry_wait', 'error', 'could not be started again'),
 		('error', 'idle', 'a person retried it')
 	ON CONFLICT DO NOTHING;
 	INSERT INTO sync.run_transition (from_state, to_state, meaning)
@@ -430,7 +431,9 @@ DECLARE
 	wait interval;
 BEGIN
 	SELECT * INTO run FROM sync.run r WHERE r.id = run_id FOR NO KEY UPDATE;
-	IF run.finished_at IS NOT NULL OR run.state IN ('error', 'retry_wait', 'held', 'cancelled') THEN
+	-- One that waits goes on when its run_start falls due; without that it would wait for ever, and let no other run of its connection begin.
+	IF run.finished_at IS NOT NULL OR run.state IN ('error', 'held', 'cancelled')
+	   OR (run.state = 'retry_wait' AND EXISTS (SELECT FROM sync.job j WHERE j.run_id = run.id AND j.kind = 'run_start')) THEN
 		RETURN;
 	END IF;
 	DELETE FROM sync.job j WHERE j.id IN (SELECT w.id FROM sync.job w WHERE w.run_id = run.id FOR UPDATE SKIP LOCKED);
