@@ -96,13 +96,27 @@ BEGIN
 	FROM batch b
 	WHERE w.id = b.id
 	RETURNING w.id, w.kind, top.network, w.run_id;
+	-- Here, where the transaction is short: the work itself may take long, and must not hold its run for all that time.
+	PERFORM sync.run_enter_state_of(top.kind, top.run_id);
 END
 $$;
 
--- The jobs of these ids that this owner still holds, locked: a job whose lease was taken back is no longer this owner's to finish.
+-- The jobs of these ids that this owner still holds, locked: a job whose lease was taken back is no longer this owner's to finish.  A
+-- cancelled run wants nothing more: what its cancelling could not take, because somebody held it, ends here.
 CREATE FUNCTION sync.worker_fence(owner integer, ids bigint[]) RETURNS bigint[]
 LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+	cancelled bigint;
 BEGIN
+	FOR cancelled IN
+		WITH gone AS (
+			DELETE FROM sync.job j USING sync.run r
+			WHERE j.id = ANY (ids) AND j.lease_owner = owner AND r.id = j.run_id AND r.state = 'cancelled'
+			RETURNING j.run_id)
+		SELECT DISTINCT g.run_id FROM gone g
+	LOOP
+		PERFORM sync.run_supersede(cancelled);
+	END LOOP;
 	RETURN (SELECT array_agg(j.id ORDER BY j.id)
 			FROM (SELECT w.id FROM sync.job w WHERE w.id = ANY (ids) AND w.lease_owner = owner ORDER BY w.id FOR UPDATE) j);
 END
@@ -113,6 +127,7 @@ CREATE FUNCTION sync.jobs_done(ids bigint[], counts jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	phase record;
+	state sync.run_state;
 BEGIN
 	FOR phase IN
 		WITH gone AS (
@@ -123,7 +138,12 @@ BEGIN
 			SELECT g.id, g.kind, g.run_id, g.attempt, 'done', g.created_at FROM gone g)
 		SELECT DISTINCT g.run_id, g.phase_id FROM gone g WHERE g.run_id IS NOT NULL
 	LOOP
-		-- Locks the phase, so that of two that finish its last jobs the second sees the first.
+		-- Of two that finish the last jobs, the second sees what the first did.
+		SELECT r.state INTO state FROM sync.run r WHERE r.id = phase.run_id FOR NO KEY UPDATE;
+		IF state = 'cancelled' THEN
+			-- What was done meanwhile is undone: its entries would be up for approval with nobody to finish the run.
+			RAISE EXCEPTION 'run % was cancelled', phase.run_id USING ERRCODE = 'query_canceled';
+		END IF;
 		UPDATE sync.run_phase p
 		SET done = p.done + coalesce((jobs_done.counts ->> 'done')::bigint, 0),
 			counts = sync.counts_add(p.counts, jobs_done.counts - 'done')
@@ -131,7 +151,8 @@ BEGIN
 		UPDATE sync.run r SET counts = sync.counts_add(r.counts, jobs_done.counts - 'done')
 		WHERE r.id = phase.run_id AND jobs_done.counts - 'done' <> '{}';
 		IF NOT EXISTS (SELECT FROM sync.job j WHERE j.run_id = phase.run_id AND j.phase_id = phase.phase_id) THEN
-			PERFORM sync.run_advance(phase.run_id, phase.phase_id);
+			-- The run may be in another phase by now: a job that somebody enqueued before, and committed after, the run moved.
+			PERFORM sync.run_advance(phase.run_id);
 		END IF;
 	END LOOP;
 END
@@ -149,6 +170,7 @@ BEGIN
 	FROM sync.job_kind k
 	WHERE j.id = job_put_back.id AND k.kind = j.kind;
 	IF error IS NOT NULL THEN
+		PERFORM FROM sync.run r JOIN sync.job j ON j.run_id = r.id WHERE j.id = job_put_back.id FOR NO KEY UPDATE OF r;
 		UPDATE sync.run_phase p SET error = job_put_back.error
 		FROM sync.job j WHERE j.id = job_put_back.id AND p.id = j.phase_id;
 	END IF;
@@ -196,7 +218,6 @@ BEGIN
 	IF held IS NULL THEN
 		RETURN;
 	END IF;
-	PERFORM sync.run_enter_state_of(kind, held);
 	EXECUTE format('SELECT sync.%I($1)', 'work_' || kind) INTO counts USING held;
 	PERFORM sync.jobs_done(held, counts);
 END
@@ -214,7 +235,6 @@ BEGIN
 	IF held IS NULL THEN
 		RETURN;
 	END IF;
-	PERFORM sync.run_enter_state_of(kind, held);
 	EXECUTE format('SELECT array_agg(r.job_id), array_agg(r.request) FROM sync.%I($1) r WHERE r.request IS NOT NULL', 'request_' || kind)
 		INTO asked, requests USING held;
 	asked := coalesce(asked, '{}');
@@ -301,13 +321,9 @@ CREATE FUNCTION sync.worker_fail(owner integer, ids bigint[], error jsonb) RETUR
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	failed bigint;
-	cancelled boolean;
 BEGIN
 	FOREACH failed IN ARRAY coalesce(sync.worker_fence(owner, ids), '{}') LOOP
-		SELECT r.state = 'cancelled' INTO cancelled FROM sync.job j JOIN sync.run r ON r.id = j.run_id WHERE j.id = failed;
-		IF cancelled THEN
-			DELETE FROM sync.job j WHERE j.id = failed;
-		ELSIF sync.sqlstate_is_transient(error ->> 'sqlstate') THEN
+		IF sync.sqlstate_is_transient(error ->> 'sqlstate') THEN
 			PERFORM sync.job_retry(failed, error);
 		ELSE
 			PERFORM sync.job_bury(failed, error, false);

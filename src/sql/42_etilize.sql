@@ -264,7 +264,7 @@ DECLARE
 	known text;
 	most bigint;
 BEGIN
-	SELECT * INTO run FROM sync.run r WHERE r.id = run_id FOR UPDATE;
+	SELECT * INTO run FROM sync.run r WHERE r.id = run_id FOR NO KEY UPDATE;
 	file_name := sync.setting_value(run.connection, 'file_name');
 	most := sync.setting_value(run.connection, 'max_download_bytes')::bigint;
 	outcome := 'fail';
@@ -362,6 +362,7 @@ BEGIN
 		END IF;
 		part := sync.etilize_part_size(target.file_id, target.size);
 		UPDATE sync.feed_file f SET state = 'downloading', bytes_received = part WHERE f.id = target.file_id;
+		PERFORM FROM sync.run r WHERE r.id = target.run_id FOR NO KEY UPDATE;
 		UPDATE sync.run_phase p SET unit = 'bytes', total = target.size, done = part WHERE p.id = target.phase_id;
 		IF part = target.size THEN
 			PERFORM sync.job_enqueue('etilize_recheck', target.run_id, jsonb_build_object('feed_file_id', target.file_id));
@@ -435,7 +436,7 @@ DECLARE
 	downloads integer;
 	told text;
 BEGIN
-	SELECT * INTO run FROM sync.run r WHERE r.id = run_id FOR UPDATE;
+	SELECT * INTO run FROM sync.run r WHERE r.id = run_id FOR NO KEY UPDATE;
 	SELECT * INTO file FROM sync.feed_file f WHERE f.id = file_id;
 	downloads := coalesce((run.context ->> 'downloads')::integer, 1) + 1;
 	IF new_size = file.size AND new_time IS NOT DISTINCT FROM file.modified_at THEN
