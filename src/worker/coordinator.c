@@ -80,9 +80,7 @@ tick(int *wanted, TimestampTz *next_due)
 		*next_due = isnull ? DT_NOEND : DatumGetTimestampTz(due);
 		SetUserIdAndSecContext(caller, caller_context);
 	}
-	PopActiveSnapshot();
-	SPI_finish();
-	CommitTransactionCommand();
+	worker_commit(role);
 	pgstat_report_stat(false);
 	return ready;
 }
