@@ -119,6 +119,8 @@ try_in_step(Runner *runner, StepFunction function, void *arg)
 	PG_TRY();
 	{
 		function(runner, arg);
+		/* In a session the SPI connection, which would keep it, lasts for all steps. */
+		SPI_freetuptable(SPI_tuptable);
 		/* Deferred triggers now, as sync_worker; and what they refuse is an error of these jobs, not one at the commit that ends the process. */
 		if (SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) != SPI_OK_UTILITY)
 			elog(ERROR, "SET CONSTRAINTS failed");
