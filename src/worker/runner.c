@@ -8,7 +8,8 @@
  * differ only in who begins and ends the transaction.
  *
  * All SQL runs as sync_worker, under SECURITY_LOCAL_USERID_CHANGE so that nothing it calls can become somebody else.  The caller's
- * identity is back in place before each commit, because an abort restores what was in force when its transaction began.
+ * identity is back in place before the next transaction begins, because an abort restores what was in force then.  SPI_commit() begins
+ * it at once, so in a session that is before the commit; deferred triggers have been fired by then.
  */
 #include "worker/worker.h"
 
@@ -100,9 +101,7 @@ end_step(Runner *runner)
 		SPI_commit();
 	else
 	{
-		PopActiveSnapshot();
-		SPI_finish();
-		CommitTransactionCommand();
+		worker_commit(runner->role);
 		pgstat_report_stat(false);
 	}
 }
@@ -120,6 +119,11 @@ try_in_step(Runner *runner, StepFunction function, void *arg)
 	PG_TRY();
 	{
 		function(runner, arg);
+		/* In a session the SPI connection, which would keep it, lasts for all steps. */
+		SPI_freetuptable(SPI_tuptable);
+		/* Deferred triggers now, as sync_worker; and what they refuse is an error of these jobs, not one at the commit that ends the process. */
+		if (SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) != SPI_OK_UTILITY)
+			elog(ERROR, "SET CONSTRAINTS failed");
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();

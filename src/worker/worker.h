@@ -65,4 +65,10 @@ extern volatile sig_atomic_t worker_in_step;
  */
 extern bool worker_schema_ready(Oid *role, const char **why);
 
+/*
+ * worker.c: ends a background process's transaction with its snapshot and SPI connection, as this role: what waits for the commit
+ * (deferred triggers, cursors WITH HOLD) must not run as the superuser that the process logged in as.
+ */
+extern void worker_commit(Oid role);
+
 #endif
