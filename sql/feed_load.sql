@@ -189,6 +189,11 @@ SELECT pg_temp.load_csv(E'Item No|EUR\nP-1|1.5\nP-2|x\nP-3|3\n');
 SELECT line, product_no, kind, product_key, sku, product, variant FROM sync.feed_item WHERE feed_file_id = (SELECT max(id) FROM sync.feed_file) ORDER BY id;
 UPDATE sync.connection SET settings = '{}';
 
+-- A variant's numbers as the catalogue will keep them, so that a value of more places is not a change in every run; a metafield's as it is.
+SELECT pg_temp.load_csv(E'Title,SKU,Price,Weight value (grams),Metafield: custom.ratio\nA,A-1,12.34565,453.59237000,1.234567\nB,B-1,0.00004,"1,234.50001",\n') AS counts;
+SELECT sku, variant -> 'price' AS price, variant -> 'weight' AS weight, product -> 'metafields' AS metafields FROM sync.feed_item
+WHERE feed_file_id = (SELECT max(id) FROM sync.feed_file) ORDER BY id;
+
 -- A feed that should be held
 UPDATE sync.feed_file SET state = 'dropped', records = NULL;
 CREATE FUNCTION pg_temp.products(n integer, header text DEFAULT 'Title,SKU,Price', bad integer DEFAULT 0) RETURNS text LANGUAGE sql AS
