@@ -194,6 +194,12 @@ SELECT pg_temp.load_csv(E'Title,SKU,Price,Weight value (grams),Metafield: custom
 SELECT sku, variant -> 'price' AS price, variant -> 'weight' AS weight, product -> 'metafields' AS metafields FROM sync.feed_item
 WHERE feed_file_id = (SELECT max(id) FROM sync.feed_file) ORDER BY id;
 
+-- A SKU or handle that no index could hold costs its own records, not the whole feed.
+SELECT pg_temp.load_csv(format(E'Handle,Title,SKU,Image Src\na,A,A-1,\nb,B,%s,\n%s,C,C-1,\n%2$s,,,https://img/c.jpg\n%s,D,%3$s,\n', l.long, 'h' || l.long, left(l.long, 1000))) AS counts
+FROM (SELECT string_agg(md5(g::text), '') AS long FROM generate_series(1, 160) g) l;
+SELECT line, left(sku, 10) AS sku, header, length(value), reason FROM sync.feed_reject WHERE feed_file_id = (SELECT max(id) FROM sync.feed_file) ORDER BY line;
+SELECT left(sku, 10) AS sku, octet_length(sku) FROM sync.feed_item WHERE feed_file_id = (SELECT max(id) FROM sync.feed_file) ORDER BY id;
+
 -- A feed that should be held
 UPDATE sync.feed_file SET state = 'dropped', records = NULL;
 CREATE FUNCTION pg_temp.products(n integer, header text DEFAULT 'Title,SKU,Price', bad integer DEFAULT 0) RETURNS text LANGUAGE sql AS

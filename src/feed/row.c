@@ -15,6 +15,7 @@
 #define NUMBER_DIGITS	10		/* before the point: the catalogue keeps numeric(14,4) */
 #define NUMBER_PLACES	4		/* behind it */
 #define NUMBER_LENGTH	60
+#define KEY_BYTES		1000	/* longest SKU and handle: they are indexed, and an index entry has its limit */
 
 FeedRow *
 feed_row_create(const FeedProfile *profile)
@@ -277,6 +278,8 @@ transform_cell(FeedRow *row, int slot, DocumentNode *node, FeedFault *fault)
 	node->kind = DOCUMENT_TEXT;
 	node->text = cell->text;
 	node->text_len = cell->len;
+	if (cell->len > KEY_BYTES && (strcmp(where->target, "variant.sku") == 0 || strcmp(where->target, "product.handle") == 0))
+		return fault_at(row, cell, psprintf("longer than %d bytes", KEY_BYTES), fault);
 	switch (transform)
 	{
 		case FEED_TEXT:
