@@ -187,6 +187,15 @@ INSERT INTO sync.feed_profile_column (profile, header, target, transform) VALUES
 UPDATE sync.connection SET settings = '{"feed_profile": "prices"}';
 SELECT pg_temp.load_csv(E'Item No|EUR\nP-1|1.5\nP-2|x\nP-3|3\n');
 SELECT line, product_no, kind, product_key, sku, product, variant FROM sync.feed_item WHERE feed_file_id = (SELECT max(id) FROM sync.feed_file) ORDER BY id;
+-- A target that the catalogue has no place for would be staged in every run and applied to nothing.
+INSERT INTO sync.feed_profile_column (profile, header, target) VALUES ('prices', 'more', 'product.title');
+CREATE FUNCTION pg_temp.load_target(target text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE sync.feed_profile_column c SET target = load_target.target WHERE c.profile = 'prices' AND c.header = 'more';
+	RETURN pg_temp.load_bad(pg_temp.zip(pg_temp.member('feed.csv', convert_to(E'Item No|More\nQ-1|' || target, 'UTF8'))));
+END $$;
+SELECT t.target, pg_temp.load_target(t.target) FROM unnest(ARRAY['product.subtitle', 'product.variants', 'variant.stock',
+	'variant.metafields.color', 'variant.options.4.value', 'image.attributes.size', 'product.metafields.a.b', 'variant.currency']) t (target);
 UPDATE sync.connection SET settings = '{}';
 
 -- A variant's numbers as the catalogue will keep them, so that a value of more places is not a change in every run; a metafield's as it is.
