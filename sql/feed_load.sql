@@ -135,6 +135,13 @@ SELECT line, header, value, reason FROM sync.feed_reject WHERE feed_file_id = 4;
 SELECT sync.feed_load(pg_temp.publish(pg_temp.zip(pg_temp.member('other.txt', 'x'), pg_temp.member('again.csv',
 	'Title,SKU\012Caf\303\251,X-1\012\302\256,X-2\012caf\351,X-3\012'))));
 SELECT state, sha256 = (SELECT sha256 FROM sync.feed_file WHERE id = 4) AS same FROM sync.feed_file WHERE id = 5;
+-- but not where its run was cancelled
+BEGIN;
+INSERT INTO sync.run (kind, connection, feed_file_id, state, active) VALUES ('etilize', 'feed', 4, 'cancelled', false);
+SELECT sync.feed_same_as(5) AS cancelled;
+UPDATE sync.run SET state = 'complete';
+SELECT sync.feed_same_as(5) AS complete;
+ROLLBACK;
 SELECT sync.feed_load(4);
 BEGIN;
 UPDATE sync.feed_file SET state = 'downloaded' WHERE id = 4;
