@@ -131,6 +131,8 @@ SELECT pg_temp.stage(9, '{"variants[S-9].price": [10, -5]}') AS bad \gset
 SELECT pg_temp.stage(8, '{"vendor": ["Acme", "Good"]}') AS good \gset
 SELECT pg_temp.stage_new('N-1', '{"title": "No number", "variants": {"N-1": {"price": "cheap"}}}') AS bad_new \gset
 SELECT pg_temp.stage_new('N-2', '{"vendor": "Nobody", "variants": {"N-2": {}}}') AS untitled \gset
+SELECT pg_temp.stage_new('N-8', jsonb_build_object('title', 'Longer than an index entry', 'variants', '{"N-8": {}}'::jsonb,
+	'handle', (SELECT string_agg(md5(g::text), '') FROM generate_series(1, 160) g))) AS too_long \gset
 SELECT pg_temp.apply();
 SELECT id, decision, state, error FROM sync.staging WHERE id >= :bad ORDER BY id;
 SELECT vendor FROM sync.product WHERE id = 8;

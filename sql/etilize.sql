@@ -106,12 +106,19 @@ SELECT sync_cancel(:run);
 
 -- A file that was dealt with is no new file, unless a person retries the run that did.
 UPDATE sync.feed_file SET state = 'failed', error = 'not a zip file';
+UPDATE sync.run SET state = 'error' WHERE id = :run;
 SELECT sync_run_etilize() AS run \gset
 SELECT answer(:run, NULL), answer(:run, :'seen'); SELECT * FROM story;
 UPDATE sync.feed_file SET state = 'loaded', error = NULL;
 SELECT sync_run_etilize() AS run \gset
 SELECT answer(:run, NULL), answer(:run, :'seen'); SELECT * FROM story;
 SELECT sync.run_start('etilize', 'feed', 'manual', '{"force": true}') AS run \gset
+SELECT answer(:run, NULL), answer(:run, :'seen'), answer(:run, :'seen'); SELECT * FROM story;
+SELECT sync_cancel(:run);
+-- One whose run was cancelled has not been dealt with: a person's next run takes it, a schedule's does not bring it back.
+SELECT sync.run_start('etilize', 'feed', 'schedule') AS run \gset
+SELECT answer(:run, NULL), answer(:run, :'seen'); SELECT * FROM story;
+SELECT sync_run_etilize() AS run \gset
 SELECT answer(:run, NULL), answer(:run, :'seen'), answer(:run, :'seen'); SELECT * FROM story;
 SELECT sync_cancel(:run);
 

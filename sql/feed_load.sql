@@ -135,6 +135,13 @@ SELECT line, header, value, reason FROM sync.feed_reject WHERE feed_file_id = 4;
 SELECT sync.feed_load(pg_temp.publish(pg_temp.zip(pg_temp.member('other.txt', 'x'), pg_temp.member('again.csv',
 	'Title,SKU\012Caf\303\251,X-1\012\302\256,X-2\012caf\351,X-3\012'))));
 SELECT state, sha256 = (SELECT sha256 FROM sync.feed_file WHERE id = 4) AS same FROM sync.feed_file WHERE id = 5;
+-- but not where its run was cancelled
+BEGIN;
+INSERT INTO sync.run (kind, connection, feed_file_id, state, active) VALUES ('etilize', 'feed', 4, 'cancelled', false);
+SELECT sync.feed_same_as(5) AS cancelled;
+UPDATE sync.run SET state = 'complete';
+SELECT sync.feed_same_as(5) AS complete;
+ROLLBACK;
 SELECT sync.feed_load(4);
 BEGIN;
 UPDATE sync.feed_file SET state = 'downloaded' WHERE id = 4;
@@ -187,7 +194,27 @@ INSERT INTO sync.feed_profile_column (profile, header, target, transform) VALUES
 UPDATE sync.connection SET settings = '{"feed_profile": "prices"}';
 SELECT pg_temp.load_csv(E'Item No|EUR\nP-1|1.5\nP-2|x\nP-3|3\n');
 SELECT line, product_no, kind, product_key, sku, product, variant FROM sync.feed_item WHERE feed_file_id = (SELECT max(id) FROM sync.feed_file) ORDER BY id;
+-- A target that the catalogue has no place for would be staged in every run and applied to nothing.
+INSERT INTO sync.feed_profile_column (profile, header, target) VALUES ('prices', 'more', 'product.title');
+CREATE FUNCTION pg_temp.load_target(target text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE sync.feed_profile_column c SET target = load_target.target WHERE c.profile = 'prices' AND c.header = 'more';
+	RETURN pg_temp.load_bad(pg_temp.zip(pg_temp.member('feed.csv', convert_to(E'Item No|More\nQ-1|' || target, 'UTF8'))));
+END $$;
+SELECT t.target, pg_temp.load_target(t.target) FROM unnest(ARRAY['product.subtitle', 'product.variants', 'variant.stock',
+	'variant.metafields.color', 'variant.options.4.value', 'image.attributes.size', 'product.metafields.a.b', 'variant.currency']) t (target);
 UPDATE sync.connection SET settings = '{}';
+
+-- A variant's numbers as the catalogue will keep them, so that a value of more places is not a change in every run; a metafield's as it is.
+SELECT pg_temp.load_csv(E'Title,SKU,Price,Weight value (grams),Metafield: custom.ratio\nA,A-1,12.34565,453.59237000,1.234567\nB,B-1,0.00004,"1,234.50001",\n') AS counts;
+SELECT sku, variant -> 'price' AS price, variant -> 'weight' AS weight, product -> 'metafields' AS metafields FROM sync.feed_item
+WHERE feed_file_id = (SELECT max(id) FROM sync.feed_file) ORDER BY id;
+
+-- A SKU or handle that no index could hold costs its own records, not the whole feed.
+SELECT pg_temp.load_csv(format(E'Handle,Title,SKU,Image Src\na,A,A-1,\nb,B,%s,\n%s,C,C-1,\n%2$s,,,https://img/c.jpg\n%s,D,%3$s,\n', l.long, 'h' || l.long, left(l.long, 1000))) AS counts
+FROM (SELECT string_agg(md5(g::text), '') AS long FROM generate_series(1, 160) g) l;
+SELECT line, left(sku, 10) AS sku, header, length(value), reason FROM sync.feed_reject WHERE feed_file_id = (SELECT max(id) FROM sync.feed_file) ORDER BY line;
+SELECT left(sku, 10) AS sku, octet_length(sku) FROM sync.feed_item WHERE feed_file_id = (SELECT max(id) FROM sync.feed_file) ORDER BY id;
 
 -- A feed that should be held
 UPDATE sync.feed_file SET state = 'dropped', records = NULL;

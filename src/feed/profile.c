@@ -122,6 +122,24 @@ feed_key_compare(const char *a, int a_len, const char *b, int b_len)
 	return memcmp(a, b, a_len);
 }
 
+/* Whether a level has this field of its own: what the catalogue has a column for, and the rest of an image. */
+static bool
+is_field(FeedLevel level, const char *name)
+{
+	static const char *const fields[FEED_LEVELS][10] = {
+		[FEED_PRODUCT] = {"handle", "title", "description", "vendor", "type", "tags", "status"},
+		[FEED_VARIANT] = {"sku", "barcode", "mpn", "price", "compare_at_price", "cost", "currency", "weight"},
+		[FEED_IMAGE] = {"src", "position", "alt"}
+	};
+
+	for (const char *const *field = fields[level]; *field != NULL; field++)
+	{
+		if (strcmp(*field, name) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* Splits a target into level, place and name.  Error 22023 for one that no document has a place for. */
 static void
 parse_target(FeedSlot *slot, const char *target)
@@ -133,12 +151,12 @@ parse_target(FeedSlot *slot, const char *target)
 		strncmp(target, "variant.", 8) == 0 ? FEED_VARIANT : FEED_IMAGE;
 	slot->place = FEED_TOP;
 	slot->name = rest;
-	if (strncmp(rest, "metafields.", 11) == 0)
+	if (slot->level == FEED_PRODUCT && strncmp(rest, "metafields.", 11) == 0)
 	{
 		slot->place = FEED_METAFIELDS;
 		slot->name = rest + 11;
 	}
-	else if (strncmp(rest, "attributes.", 11) == 0)
+	else if (slot->level != FEED_IMAGE && strncmp(rest, "attributes.", 11) == 0)
 	{
 		slot->place = FEED_ATTRIBUTES;
 		slot->name = rest + 11;
@@ -149,12 +167,11 @@ parse_target(FeedSlot *slot, const char *target)
 		slot->place = rest[10] == 'n' ? FEED_OPTION_NAME : FEED_OPTION_VALUE;
 		slot->option = rest[8] - '1';
 	}
-	else if (strchr(rest, '.') != NULL || strcmp(rest, "metafields") == 0 || strcmp(rest, "attributes") == 0 ||
-			 strcmp(rest, "options") == 0 || strcmp(rest, "variants") == 0 || strcmp(rest, "images") == 0)
+	else if (!is_field(slot->level, rest))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("feed profile has the target \"%s\", which is no path of a product", target),
-				 errhint("Paths with a second dot are metafields.*, attributes.* and variant.options.1.name to variant.options.%d.value.",
+				 errmsg("feed profile has the target \"%s\", which is no field of a product, variant or image", target),
+				 errhint("Fields without a name of their own go to product.metafields.*, product.attributes.* or variant.attributes.*, options to variant.options.1.name to variant.options.%d.value.",
 						 FEED_OPTIONS)));
 	slot->name_len = (int) strlen(slot->name);
 }

@@ -13,7 +13,9 @@
 #include "utils/memutils.h"
 
 #define NUMBER_DIGITS	10		/* before the point: the catalogue keeps numeric(14,4) */
+#define NUMBER_PLACES	4		/* behind it */
 #define NUMBER_LENGTH	60
+#define KEY_BYTES		1000	/* longest SKU and handle: they are indexed, and an index entry has its limit */
 
 FeedRow *
 feed_row_create(const FeedProfile *profile)
@@ -135,10 +137,10 @@ feed_row_keep_options(FeedRow *row)
 
 /*
  * Reads a number as people write it: 12, -3.50, $1,234.50.  False when it is none: a comma stands between groups of three digits only,
- * so 1,50 is no number, rather than a hundred times too much.
+ * so 1,50 is no number, rather than a hundred times too much.  *whole: digits before the point; *places: behind it.
  */
 static bool
-parse_number(const char *text, size_t len, Numeric *number, bool *negative, int *whole)
+parse_number(const char *text, size_t len, Numeric *number, bool *negative, int *whole, int *places)
 {
 	char		digits[NUMBER_LENGTH + 2];
 	int			n = 0;
@@ -149,7 +151,7 @@ parse_number(const char *text, size_t len, Numeric *number, bool *negative, int 
 	size_t		i = 0;
 
 	*negative = false;
-	*whole = 0;
+	*whole = *places = 0;
 	if (len > NUMBER_LENGTH)
 		return false;
 	if (i < len && (text[i] == '-' || text[i] == '+'))
@@ -187,6 +189,7 @@ parse_number(const char *text, size_t len, Numeric *number, bool *negative, int 
 		return false;
 	if (commas && !point && group != 3)
 		return false;
+	*places = scale;
 	if (*whole + scale <= 18)
 	{
 		int64		value = 0;
@@ -270,10 +273,13 @@ transform_cell(FeedRow *row, int slot, DocumentNode *node, FeedFault *fault)
 	FeedTransform transform = row->profile->columns[cell->column].transform;
 	bool		negative;
 	int			whole;
+	int			places;
 
 	node->kind = DOCUMENT_TEXT;
 	node->text = cell->text;
 	node->text_len = cell->len;
+	if (cell->len > KEY_BYTES && (strcmp(where->target, "variant.sku") == 0 || strcmp(where->target, "product.handle") == 0))
+		return fault_at(row, cell, psprintf("longer than %d bytes", KEY_BYTES), fault);
 	switch (transform)
 	{
 		case FEED_TEXT:
@@ -281,13 +287,16 @@ transform_cell(FeedRow *row, int slot, DocumentNode *node, FeedFault *fault)
 		case FEED_NUMBER:
 		case FEED_INTEGER:
 			node->kind = DOCUMENT_NUMBER;
-			if (!parse_number(cell->text, cell->len, &node->number, &negative, &whole) ||
+			if (!parse_number(cell->text, cell->len, &node->number, &negative, &whole, &places) ||
 				(transform == FEED_INTEGER && memchr(cell->text, '.', cell->len) != NULL))
 				return fault_at(row, cell, transform == FEED_INTEGER ? "not a whole number" : "not a number", fault);
 			if (where->level == FEED_VARIANT && where->place == FEED_TOP && negative)
 				return fault_at(row, cell, "negative number", fault);
 			if (whole > NUMBER_DIGITS)
 				return fault_at(row, cell, psprintf("number has more than %d digits before the point", NUMBER_DIGITS), fault);
+			/* As the catalogue will keep it, or it would differ from the catalogue's for ever. */
+			if (where->level == FEED_VARIANT && where->place == FEED_TOP && places > NUMBER_PLACES)
+				node->number = DatumGetNumeric(DirectFunctionCall2(numeric_round, NumericGetDatum(node->number), Int32GetDatum(NUMBER_PLACES)));
 			break;
 		case FEED_BOOLEAN:
 			node->kind = DOCUMENT_BOOLEAN;

@@ -481,7 +481,7 @@ $$;
 ALTER FUNCTION @extschema@.sync_cancel(bigint) OWNER TO sync_worker;
 GRANT EXECUTE ON FUNCTION @extschema@.sync_cancel(bigint) TO sync_operator;
 COMMENT ON FUNCTION @extschema@.sync_cancel(bigint) IS
-'Stops a run: its waiting jobs are dropped, those under way are interrupted, entries that are not applied yet are superseded; what was applied stays. Returns the run''s state. Error P0002 when there is no such run.';
+'Stops a run: its waiting jobs are dropped, those under way are interrupted, entries that are not applied yet are superseded; what was applied stays. sync_run_etilize() then takes the same file again; a schedule waits for a newer one. Returns the run''s state. Error P0002 when there is no such run.';
 
 CREATE FUNCTION @extschema@.sync_retry(run_id bigint) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$

@@ -148,6 +148,16 @@ END
 $$;
 COMMENT ON FUNCTION sync.feed_partition_attach(bigint) IS 'Gives a filled table of sync.feed_partition_create() its indexes and makes it a partition of sync.feed_item.';
 
+-- A file whose newest run was cancelled has not been dealt with.
+CREATE FUNCTION sync.feed_cancelled(feed_file_id bigint) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = '' AS $$
+BEGIN
+	RETURN coalesce((SELECT r.state = 'cancelled' FROM sync.run r WHERE r.feed_file_id = feed_cancelled.feed_file_id ORDER BY r.id DESC LIMIT 1),
+					false);
+END
+$$;
+COMMENT ON FUNCTION sync.feed_cancelled(bigint) IS 'Whether the newest run of a feed file was cancelled, so that its content is still to be taken in.';
+
 -- The feed with the same content that was loaded last, or NULL.  Size and CRC come from the zip's directory; only where they are the
 -- same is the file read for its hash.
 CREATE FUNCTION sync.feed_same_as(feed_file_id bigint) RETURNS bigint
@@ -160,7 +170,7 @@ BEGIN
 	FROM sync.feed_file f JOIN sync.feed_file this ON this.connection = f.connection
 	WHERE this.id = feed_same_as.feed_file_id AND f.id < this.id AND f.state = 'loaded'
 	ORDER BY f.id DESC LIMIT 1;
-	IF before.id IS NULL THEN
+	IF before.id IS NULL OR sync.feed_cancelled(before.id) THEN
 		RETURN NULL;
 	END IF;
 	claims := sync.feed_claims(feed_file_id);
@@ -170,7 +180,7 @@ BEGIN
 	RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION sync.feed_same_as(bigint) IS 'The newest earlier loaded file of the same connection, where its content is the same; else NULL.';
+COMMENT ON FUNCTION sync.feed_same_as(bigint) IS 'The newest earlier loaded file of the same connection, where its content is the same and its run was not cancelled; else NULL.';
 
 -- Loads one file, unless that is done or its content is not new.
 CREATE FUNCTION sync.feed_load(feed_file_id bigint) RETURNS jsonb

@@ -155,7 +155,8 @@ BEGIN
 END
 $$;
 
--- A file of this size and time that was dealt with before, when it was the last one to be.
+-- A file of this size and time that was dealt with before, when it was the last one to be.  Who starts a run after having cancelled one
+-- means the same file; a schedule does not, or it would bring back what was cancelled.
 CREATE FUNCTION sync.etilize_file_known(run_id bigint, file_size bigint, file_time timestamptz) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = '' AS $$
 DECLARE
@@ -168,7 +169,8 @@ BEGIN
 	ORDER BY f.id DESC LIMIT 1;
 	IF NOT FOUND OR file.size <> file_size OR file.modified_at IS DISTINCT FROM file_time
 	   OR file.state NOT IN ('loaded', 'unchanged', 'failed', 'dropped')
-	   OR file.id = run.feed_file_id OR coalesce((run.context ->> 'force')::boolean, false) THEN
+	   OR file.id = run.feed_file_id OR coalesce((run.context ->> 'force')::boolean, false)
+	   OR (run.trigger <> 'schedule' AND sync.feed_cancelled(file.id)) THEN
 		RETURN NULL;
 	END IF;
 	RETURN CASE file.state

@@ -314,7 +314,7 @@ BEGIN
 		applied := sync.apply_creates(entry_ids) + sync.apply_updates(entry_ids);
 		PERFORM sync.apply_links(entry_ids);
 		RETURN;
-	EXCEPTION WHEN data_exception OR integrity_constraint_violation OR cardinality_violation THEN
+	EXCEPTION WHEN data_exception OR integrity_constraint_violation OR cardinality_violation OR program_limit_exceeded THEN
 		applied := 0;
 		IF cardinality(entry_ids) = 1 AND SQLSTATE = '23505' THEN
 			PERFORM sync.apply_send_back(entry_ids, ARRAY[format('%s; decide again', SQLERRM)]);
