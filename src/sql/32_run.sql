@@ -138,6 +138,10 @@ BEGIN
 	IF NOT FOUND OR NOT source.enabled THEN
 		RAISE EXCEPTION 'connection "%" is %', run_start.connection, CASE WHEN source.name IS NULL THEN 'missing' ELSE 'not enabled' END
 			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'sync.connection lists the connections.';
+	ELSIF source.kind::text <> run_start.kind THEN
+		-- The run would be the one active run of the connection, and keep its own kind out until it has failed.
+		RAISE EXCEPTION 'connection "%" is of kind %, not %', source.name, source.kind, run_start.kind
+			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'sync.connection lists the connections.';
 	END IF;
 	LOOP
 		INSERT INTO sync.run (kind, connection, trigger, context)
