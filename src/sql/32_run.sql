@@ -541,7 +541,10 @@ BEGIN
 			RETURN run.state;
 		ELSIF clock_timestamp() >= deadline THEN
 			RAISE EXCEPTION 'run % is still % after %', run_id, run.state, timeout USING ERRCODE = 'query_canceled';
-		ELSIF NOT warned AND clock_timestamp() > deadline - timeout + interval '3 seconds' AND NOT sync.engine_present() THEN
+		ELSIF NOT warned AND clock_timestamp() > deadline - timeout + interval '3 seconds'
+			  -- Workers leave when there is nothing to do: only a job that nobody takes is a sign that there are none.
+			  AND EXISTS (SELECT FROM sync.job j WHERE j.run_id = sync_wait.run_id AND j.run_at < clock_timestamp() - interval '3 seconds')
+			  AND NOT sync.engine_present() THEN
 			RAISE NOTICE 'nothing works on the queue of this database'
 				USING HINT = 'Set shared_preload_libraries = ''product_sync'' and product_sync.databases, or CALL sync_work().';
 			warned := true;
