@@ -27,6 +27,11 @@ SELECT sync_run_etilize();
 UPDATE sync.connection SET enabled = false WHERE name = 'other';
 SELECT sync_run_etilize('other');
 
+-- Nor is an ERP a supplier.
+INSERT INTO sync.connection (name, kind, base_url) VALUES ('erp', 'xorosoft', 'http://127.0.0.1:1/');
+SELECT sync_run_etilize('erp');
+DELETE FROM sync.connection WHERE name = 'erp';
+
 -- States move along the table of transitions, and nowhere else.
 SELECT sync.run_move(:run, 'syncing');
 SELECT sync.run_move(:run + 1000, 'error');

@@ -138,6 +138,10 @@ BEGIN
 	IF NOT FOUND OR NOT source.enabled THEN
 		RAISE EXCEPTION 'connection "%" is %', run_start.connection, CASE WHEN source.name IS NULL THEN 'missing' ELSE 'not enabled' END
 			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'sync.connection lists the connections.';
+	ELSIF source.kind::text <> run_start.kind THEN
+		-- The run would be the one active run of the connection, and keep its own kind out until it has failed.
+		RAISE EXCEPTION 'connection "%" is of kind %, not %', source.name, source.kind, run_start.kind
+			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'sync.connection lists the connections.';
 	END IF;
 	LOOP
 		INSERT INTO sync.run (kind, connection, trigger, context)
@@ -537,7 +541,10 @@ BEGIN
 			RETURN run.state;
 		ELSIF clock_timestamp() >= deadline THEN
 			RAISE EXCEPTION 'run % is still % after %', run_id, run.state, timeout USING ERRCODE = 'query_canceled';
-		ELSIF NOT warned AND clock_timestamp() > deadline - timeout + interval '3 seconds' AND NOT sync.engine_present() THEN
+		ELSIF NOT warned AND clock_timestamp() > deadline - timeout + interval '3 seconds'
+			  -- Workers leave when there is nothing to do: only a job that nobody takes is a sign that there are none.
+			  AND EXISTS (SELECT FROM sync.job j WHERE j.run_id = sync_wait.run_id AND j.run_at < clock_timestamp() - interval '3 seconds')
+			  AND NOT sync.engine_present() THEN
 			RAISE NOTICE 'nothing works on the queue of this database'
 				USING HINT = 'Set shared_preload_libraries = ''product_sync'' and product_sync.databases, or CALL sync_work().';
 			warned := true;

@@ -71,7 +71,7 @@ BEGIN
 END
 $$;
 
--- Runs with approved entries that nothing is applying yet.
+-- Runs with approved entries that nothing is applying yet.  Where approving is not to apply, what is in review waits for sync_apply().
 CREATE FUNCTION sync.tick_apply() RETURNS integer
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
@@ -80,7 +80,7 @@ DECLARE
 BEGIN
 	FOR id IN
 		SELECT r.id FROM sync.run r
-		WHERE r.state IN ('manual_review', 'syncing')
+		WHERE (r.state = 'syncing' OR (r.state = 'manual_review' AND sync.setting_value(r.connection, 'apply_on_approval')::boolean))
 		  AND EXISTS (SELECT FROM sync.staging s WHERE s.run_id = r.id AND s.state = 'open' AND s.decision = 'approved')
 		  AND NOT EXISTS (SELECT FROM sync.job j WHERE j.run_id = r.id) ORDER BY r.id
 	LOOP
