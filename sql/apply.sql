@@ -86,6 +86,13 @@ INSERT INTO sync.variant (product_id, sku, price) VALUES (2, 'S-2b', 5), (3, 'S-
 DELETE FROM sync.variant WHERE sku = 'S-2b';
 SELECT * FROM pg_temp.version WHERE product_id IN (2, 3);
 SELECT id, version FROM sync.product WHERE id IN (2, 3) ORDER BY 1;
+-- A barcode that is edited takes its GTIN along, or the variant would be matched by the old one.
+BEGIN;
+UPDATE sync.variant SET barcode = '036000291452' WHERE id = 3;
+UPDATE sync.variant SET barcode = 'none' WHERE id = 4;
+UPDATE sync.variant SET barcode = 'ours', gtin = '00036000291452' WHERE id = 5;
+SELECT id, barcode, gtin FROM sync.variant WHERE id BETWEEN 3 AND 5 ORDER BY id;
+ROLLBACK;
 -- Nobody who may edit the catalogue can pass off an edit as the machine's.
 BEGIN;
 CREATE ROLE sync_test_admin IN ROLE sync_admin;

@@ -75,17 +75,17 @@ SELECT sync.document_path('Title');
 SELECT sync.path_target('variants[S].options.Color'), sync.path_target('images'), sync.path_target('metafields.custom.A'),
 	   sync.path_label('variants[S].price', true), sync.path_label('variants[S].price', false), sync.path_label('variants[S]', false);
 
--- The feed's rows as documents: image rows follow, options are named on the first row, the default option is none.
+-- The feed's rows as documents: image rows follow, each image counts once.
 INSERT INTO sync.connection (name, kind, base_url) VALUES ('feed', 'etilize', 'ftp://127.0.0.1/');
 INSERT INTO sync.feed_file (connection, name, size, state) VALUES ('feed', 'f.zip', 1, 'loaded') RETURNING id AS file \gset
 CREATE TABLE sync.feed_item_t PARTITION OF sync.feed_item FOR VALUES IN (:file);
 INSERT INTO sync.feed_item (id, feed_file_id, line, product_no, kind, product_key, sku, product, variant, image) VALUES
 	(1, :file, 2, 1, 'product', 'shirt', 'S-1', '{"title": "Shirt"}',
-	 '{"sku": "S-1", "price": 9, "options": {"1": {"name": "Color", "value": "Red"}, "2": {"name": "Size", "value": "L"}}}',
+	 '{"sku": "S-1", "price": 9, "options": {"Size": "L", "Color": "Red"}}',
 	 '{"src": "http://x/b.jpg", "position": 2}'),
-	(2, :file, 3, 1, 'variant', 'shirt', 'S-2', NULL, '{"sku": "S-2", "options": {"1": {"value": "Blue"}, "2": {"value": "M"}}}', NULL),
+	(2, :file, 3, 1, 'variant', 'shirt', 'S-2', NULL, '{"sku": "S-2", "options": {"Size": "M", "Color": "Blue"}}', NULL),
 	(3, :file, 4, 1, 'image', 'shirt', NULL, NULL, NULL, '{"src": "http://x/a.jpg", "position": 1, "alt": "front"}'),
 	(4, :file, 5, 1, 'image', 'shirt', NULL, NULL, NULL, '{"src": "http://x/b.jpg", "position": 3}'),
-	(5, :file, 6, 2, 'product', 'mug', 'M-1', '{"title": "Mug"}', '{"sku": "M-1", "options": {"1": {"name": "Title", "value": "Default Title"}}}', NULL);
+	(5, :file, 6, 2, 'product', 'mug', 'M-1', '{"title": "Mug"}', '{"sku": "M-1"}', NULL);
 SELECT product_no, line, product_key, sku, title, jsonb_pretty(document) FROM sync.feed_documents(:file, 1, 9) ORDER BY 1;
 SELECT product_no FROM sync.feed_documents(:file, 2, 2);

@@ -92,6 +92,8 @@ SELECT pg_temp.load_csv(E'\uFEFF"URL handle",Title,Vendor,Tags,Status,Published,
 	'chair,Chair,,,draft,no,C-1,,,,,Title,Default Title,,,,,,,,,,' || E'\r\n') AS counts;
 SELECT id - (feed_file_id << 32) AS record, line, product_no, kind, product_key, sku, product, variant, image
 FROM sync.feed_item WHERE feed_file_id = 1 ORDER BY id;
+-- What is staged is what was read, variants' options too.
+SELECT product_no, jsonb_pretty(document) AS document FROM sync.feed_documents(1, 1, 2);
 SELECT state, member, records, products, rejected, profile, encode(sha256, 'hex') AS sha256, header[1:3] AS header FROM sync.feed_file WHERE id = 1;
 -- The documents are what jsonb itself would store.
 SELECT count(*) FROM sync.feed_item WHERE product::text::jsonb <> product OR variant::text::jsonb <> variant

@@ -59,10 +59,10 @@ $$;
 SELECT pg_temp.feed('[
 	{"no": 1, "sku": "E-1", "match": ["CWS-1", 0.99, "gtin"],
 	 "product": {"title": "Ball pen", "tags": ["b", "a"], "handle": "other", "status": "active", "metafields": {"custom.fixed_x": "2"}},
-	 "variant": {"price": 1.60, "weight": 11, "options": {"1": {"name": "Title", "value": "Default Title"}}}},
+	 "variant": {"price": 1.60, "weight": 11}},
 	{"no": 2, "sku": "E-2", "match": ["CWS-2", 0.99, "sku"], "product": {"title": "Desk", "metafields": {"custom.wood": "oak"}},
-	 "variant": {"price": 100.00, "options": {"1": {"name": "Color", "value": "Oak"}}}},
-	{"no": 2, "sku": "E-2b", "variant": {"price": 110, "options": {"1": {"value": "Pine"}}}},
+	 "variant": {"price": 100.00, "options": {"Color": "Oak"}}},
+	{"no": 2, "sku": "E-2b", "variant": {"price": 110, "options": {"Color": "Pine"}}},
 	{"no": 3, "sku": "E-3", "match": ["CWS-3", 0.97, "link"], "product": {"title": "Same"}, "variant": {"price": 5.0}},
 	{"no": 4, "sku": "E-4", "match": ["CWS-3", 0.31, "tokens"], "product": {"title": "New", "handle": "desk"}, "variant": {"price": 9.99}},
 	{"no": 5, "sku": "E-5", "product": {"title": "Nothing like it"}, "variant": {"price": 1}},
@@ -90,7 +90,7 @@ SELECT pg_temp.feed('[
 	{"no": 1, "sku": "E-4", "product": {"title": "New", "handle": "desk"}, "variant": {"price": 9.99}},
 	{"no": 2, "sku": "E-5", "product": {"title": "Nothing like it"}, "variant": {"price": 2}},
 	{"no": 3, "sku": "E-2", "match": ["CWS-2", 0.99, "sku"], "product": {"metafields": {"custom.wood": "oak"}}},
-	{"no": 3, "sku": "E-2b", "variant": {"price": 111, "options": {"1": {"name": "Color", "value": "Pine"}}}},
+	{"no": 3, "sku": "E-2b", "variant": {"price": 111, "options": {"Color": "Pine"}}},
 	{"no": 4, "sku": "E-6", "match": ["CWS-4", 0.95, "tokens"], "product": {"title": "Lamp"}}]') AS second \gset
 SELECT * FROM pg_temp.stage(:second);
 SELECT * FROM pg_temp.entries(:second);

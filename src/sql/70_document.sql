@@ -75,16 +75,6 @@ COMMENT ON FUNCTION sync.product_document(bigint) IS 'A product of the catalogue
 
 -- The feed's side ----------------------------------------------------------------------------------------------------------------
 
--- A variant's options as a map.  A feed may name them on a product's first row only: first_options has the names then.  What a shop
--- writes for a product without options ("Title": "Default Title") is none.
-CREATE FUNCTION sync.feed_options(options jsonb, first_options jsonb) RETURNS jsonb
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = '' AS $$
-	SELECT coalesce(jsonb_object_agg(n.name, o.value -> 'value'), '{}')
-	FROM jsonb_each(CASE jsonb_typeof(options) WHEN 'object' THEN options ELSE '{}' END) o
-	CROSS JOIN LATERAL (SELECT coalesce(o.value ->> 'name', first_options -> o.key ->> 'name', 'Option ' || o.key) AS name) n
-	WHERE o.value ? 'value' AND NOT (n.name = 'Title' AND o.value ->> 'value' = 'Default Title')
-$$;
-
 -- The images of a product's rows, in the order of their positions, then of the rows; each address once.
 CREATE FUNCTION sync.feed_images(images jsonb[]) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = '' AS $$
@@ -112,13 +102,8 @@ BEGIN
 			   array_agg(r.sku) FILTER (WHERE r.variant IS NOT NULL AND r.sku <> '') AS skus,
 			   (array_agg(r.product) FILTER (WHERE r.product IS NOT NULL))[1] AS product,
 			   array_agg(r.image) FILTER (WHERE r.image IS NOT NULL) AS images,
-			   jsonb_object_agg(r.sku,
-				   CASE WHEN r.variant ? 'options'
-						THEN r.variant - 'sku' || jsonb_build_object('options', sync.feed_options(r.variant -> 'options', r.first_options))
-						ELSE r.variant - 'sku' END)
-				   FILTER (WHERE r.variant IS NOT NULL AND r.sku <> '') AS variants
-		FROM (SELECT i.id, i.line, i.product_no, i.product_key, i.sku, i.product, i.variant, i.image,
-					 first_value(i.variant -> 'options') OVER (PARTITION BY i.product_no ORDER BY i.variant IS NULL, i.id) AS first_options
+			   jsonb_object_agg(r.sku, r.variant - 'sku') FILTER (WHERE r.variant IS NOT NULL AND r.sku <> '') AS variants
+		FROM (SELECT i.id, i.line, i.product_no, i.product_key, i.sku, i.product, i.variant, i.image
 			  FROM sync.feed_item i
 			  WHERE i.feed_file_id = feed_documents.feed_file_id AND i.product_no BETWEEN from_no AND to_no
 			  ORDER BY i.product_no, i.id) r

@@ -486,6 +486,20 @@ BEGIN
 	END
 	$$;
 
+	-- gtin is read from barcode.  Without the extension it is left empty, and matching reads the barcode itself.
+	CREATE OR REPLACE FUNCTION sync.variant_gtin() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+	BEGIN
+		IF NEW.barcode IS DISTINCT FROM OLD.barcode AND NEW.gtin IS NOT DISTINCT FROM OLD.gtin THEN
+			NEW.gtin := NULL;
+			IF to_regprocedure('@extschema@.sync_gtin(text)') IS NOT NULL THEN
+				EXECUTE 'SELECT @extschema@.sync_gtin($1)' INTO NEW.gtin USING NEW.barcode;
+			END IF;
+		END IF;
+		RETURN NEW;
+	END
+	$$;
+
 	CREATE OR REPLACE FUNCTION sync.product_edited() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 	BEGIN
@@ -550,6 +564,8 @@ BEGIN
 	CREATE OR REPLACE TRIGGER product_2_edited AFTER UPDATE ON sync.product
 		REFERENCING OLD TABLE AS old_product NEW TABLE AS new_product
 		FOR EACH STATEMENT WHEN (current_user <> 'sync_worker') EXECUTE FUNCTION sync.product_edited();
+	CREATE OR REPLACE TRIGGER variant_0_gtin BEFORE UPDATE OF barcode ON sync.variant
+		FOR EACH ROW WHEN (current_user <> 'sync_worker') EXECUTE FUNCTION sync.variant_gtin();
 	CREATE OR REPLACE TRIGGER variant_1_inserted AFTER INSERT ON sync.variant REFERENCING NEW TABLE AS new_variant
 		FOR EACH STATEMENT WHEN (current_user <> 'sync_worker') EXECUTE FUNCTION sync.variant_inserted();
 	CREATE OR REPLACE TRIGGER variant_2_updated AFTER UPDATE ON sync.variant
