@@ -64,8 +64,9 @@ END
 $$;
 COMMENT ON FUNCTION sync.worker_register() IS 'A number under which this session takes jobs. It holds an advisory lock of it, so that its death is seen at once.';
 
--- allow: any; network: only jobs that wait on the network; top: the most urgent job, if it waits on the network.
-CREATE FUNCTION sync.worker_claim(owner integer, free_transfers integer, allow text, lease interval)
+-- patience NULL: any job.  Else the caller has requests under way, which a local job would hold up: only network jobs, but for local
+-- ones that have been due for so long.
+CREATE FUNCTION sync.worker_claim(owner integer, free_transfers integer, patience interval, lease interval)
 RETURNS TABLE (job_id bigint, kind text, network boolean, run_id bigint)
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
@@ -77,10 +78,10 @@ BEGIN
 		SELECT w.id, w.run_id, w.class, w.run_at FROM sync.job w
 		WHERE w.kind = k.kind AND w.lease_owner IS NULL AND w.run_at <= now()
 		ORDER BY w.class, w.run_at, w.id LIMIT 1 FOR UPDATE SKIP LOCKED) j
-	WHERE (k.network AND free_transfers > 0) OR (NOT k.network AND allow <> 'network')
+	WHERE (k.network AND free_transfers > 0) OR (NOT k.network AND (patience IS NULL OR j.run_at < now() - patience))
 	ORDER BY j.class, j.run_at, j.id
 	LIMIT 1;
-	IF NOT FOUND OR (allow = 'top' AND NOT top.network) THEN
+	IF NOT FOUND THEN
 		RETURN;
 	END IF;
 
@@ -290,6 +291,13 @@ BEGIN
 	IF cardinality(done) > 0 THEN
 		PERFORM sync.jobs_done(done, total);
 	END IF;
+	-- A job that response_<kind> said nothing about would keep its lease for as long as this worker lives.
+	FOR answer IN
+		SELECT j.id AS job_id FROM sync.job j WHERE j.id = ANY (held) AND j.lease_owner = worker_respond.owner
+	LOOP
+		PERFORM sync.job_bury(answer.job_id, jsonb_build_object('class', 'unknown', 'message',
+			format('response_%s has no answer for its job %s', kind, answer.job_id)), false);
+	END LOOP;
 END
 $$;
 
@@ -367,9 +375,15 @@ BEGIN
 		taken := taken + 1;
 		-- A job that ends its worker time and again must not do so for ever.
 		IF job.attempt >= job.max_attempts THEN
-			PERFORM sync.job_bury(job.id, jsonb_build_object('class', 'unknown', 'message',
-				format('its worker died or hung %s times while it worked on this %s', job.attempt, job.kind),
-				'hint', 'The server log says how the worker ended.'), false);
+			-- What a kind does about its failure may fail itself; then the job stays, and the other jobs are not held up by it.
+			BEGIN
+				PERFORM sync.job_bury(job.id, jsonb_build_object('class', 'unknown', 'message',
+					format('its worker died or hung %s times while it worked on this %s', job.attempt, job.kind),
+					'hint', 'The server log says how the worker ended.'), false);
+			EXCEPTION WHEN OTHERS THEN
+				RAISE WARNING 'job % of kind % cannot be ended: %', job.id, job.kind, SQLERRM;
+				UPDATE sync.job j SET run_at = now() + interval '1 hour' WHERE j.id = job.id;
+			END;
 		END IF;
 	END LOOP;
 	RETURN taken;

@@ -508,9 +508,15 @@ BEGIN
 		RAISE EXCEPTION 'another run of "%" is active', run.connection
 			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Wait for it, or cancel it.';
 	END IF;
-	UPDATE sync.run r
-	SET active = true, finished_at = NULL, attempt = 1, hold_override = r.hold_override OR r.state = 'held', held_reason = NULL
-	WHERE r.id = run.id;
+	BEGIN
+		UPDATE sync.run r
+		SET active = true, finished_at = NULL, attempt = 1, hold_override = r.hold_override OR r.state = 'held', held_reason = NULL
+		WHERE r.id = run.id;
+	EXCEPTION WHEN unique_violation THEN
+		-- It became active after the look above.
+		RAISE EXCEPTION 'another run of "%" is active', run.connection
+			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Wait for it, or cancel it.';
+	END;
 	UPDATE sync.feed_file f SET state = 'downloaded' WHERE f.id = run.feed_file_id AND f.state = 'failed';
 	UPDATE sync.run r SET context = r.context || '{"force": true}' WHERE r.id = run.id;
 	PERFORM sync.run_move(run_id, 'idle', format('retried by %s', session_user));

@@ -6,6 +6,7 @@
  * coordinator.c  takes back the leases of the dead, keeps as many workers as the queue asks for
  * worker.c       the background worker, and CALL sync_work() in a session of the user's
  * runner.c       the engine that both of these drive: claim, run or request, respond
+ * steps.c        what it does within a transaction
  * loop.c         waiting: latch, postmaster death and the transfer engine's descriptor in one set
  * shared.c       who works where, in shared memory; wake-ups at commit
  */
