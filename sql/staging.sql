@@ -145,6 +145,12 @@ SELECT pg_temp.feed('[{"no": 1, "sku": "E-9", "product": {"title": "Sure"}}, {"n
 SELECT * FROM pg_temp.stage(:fifth);
 SELECT * FROM pg_temp.entries(:fifth);
 
+-- A SKU that another product has is said so before anybody approves what cannot be applied.
+SELECT pg_temp.feed('[{"no": 1, "sku": "CWS-5", "product": {"title": "Not a bulb"}},
+	{"no": 2, "sku": "CWS-1", "match": ["CWS-1", 0.99, "sku"]}, {"no": 2, "sku": "CWS-2", "variant": {"price": 1}}, {"no": 2, "sku": "E-new"}]') AS sixth \gset
+SELECT * FROM pg_temp.stage(:sixth);
+SELECT * FROM pg_temp.entries(:sixth);
+
 -- Realtime, where Supabase is.
 SET client_min_messages = error;
 CREATE PUBLICATION supabase_realtime;

@@ -205,6 +205,16 @@ BEGIN
 END
 $$;
 
+-- Which SKUs of these documents the catalogue has, under whatever product.
+CREATE FUNCTION sync.skus_present(documents jsonb[]) RETURNS text[]
+LANGUAGE plpgsql STABLE SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+DECLARE
+	skus text[] := ARRAY(SELECT jsonb_object_keys(d -> 'variants') FROM unnest(documents) d);
+BEGIN
+	RETURN ARRAY(SELECT v.sku FROM sync.variant v WHERE v.sku = ANY (skus));
+END
+$$;
+
 -- New products of a batch.  One that a person rejected as it stands is not staged again.
 CREATE FUNCTION sync.stage_creates(run_id bigint, connection text, products sync.staged[], OUT created bigint, OUT suppressed bigint)
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
@@ -212,6 +222,7 @@ LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' 
 DECLARE
 	skus text[] := (SELECT array_agg(p.sku) FROM unnest(products) p WHERE p.product_id IS NULL);
 	refused integer[];
+	taken text[] := sync.skus_present((SELECT array_agg(p.document) FROM unnest(products) p WHERE p.product_id IS NULL));
 BEGIN
 	created := 0;
 	suppressed := 0;
@@ -230,9 +241,10 @@ BEGIN
 							  document)
 	SELECT stage_creates.run_id, stage_creates.connection, 'create', p.title, p.sku,
 		   'new: nothing in the catalogue is like it'
-		   || CASE WHEN p.best IS NULL THEN '' ELSE format(' (best %s)', trunc(p.best::numeric, 2)) END || sync.flag_words(p.flags),
-		   1 - coalesce(p.best, 0), coalesce(p.method, 'none'), coalesce(p.evidence, '{}'), p.flags, p.product_no, p.feed_item_id, p.document
+		   || CASE WHEN p.best IS NULL THEN '' ELSE format(' (best %s)', trunc(p.best::numeric, 2)) END || sync.flag_words(n.flags),
+		   1 - coalesce(p.best, 0), coalesce(p.method, 'none'), coalesce(p.evidence, '{}'), n.flags, p.product_no, p.feed_item_id, p.document
 	FROM unnest(products) p
+	CROSS JOIN LATERAL (SELECT p.flags || CASE WHEN p.document -> 'variants' ?| taken THEN ARRAY['sku_taken'] END AS flags) n
 	WHERE p.product_id IS NULL AND p.product_no <> ALL (refused)
 	ORDER BY p.product_no;
 	GET DIAGNOSTICS created = ROW_COUNT;
@@ -270,9 +282,10 @@ LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
 		WHEN 'inactive_in_erp' THEN 'the ERP no longer sells it'
 		WHEN 'shared_match' THEN 'another product of the feed claims the same one'
 		WHEN 'split_match' THEN 'its variants belong to different products here'
-		WHEN 'new_variant' THEN 'it has a variant that is not here yet' END, '; '), '')
+		WHEN 'new_variant' THEN 'it has a variant that is not here yet'
+		WHEN 'sku_taken' THEN 'a SKU of it is another product''s here' END, '; '), '')
 	FROM unnest(flags) f
-	WHERE f IN ('unknown_to_erp', 'inactive_in_erp', 'shared_match', 'split_match', 'new_variant')
+	WHERE f IN ('unknown_to_erp', 'inactive_in_erp', 'shared_match', 'split_match', 'new_variant', 'sku_taken')
 $$;
 
 -- Updates of a batch: one entry a product, one row a field.
@@ -283,6 +296,7 @@ LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' 
 DECLARE
 	ids bigint[] := (SELECT array_agg(DISTINCT p.product_id) FROM unnest(products) p WHERE p.product_id IS NOT NULL);
 	quiet integer[];
+	taken text[] := sync.skus_present((SELECT array_agg(p.document) FROM unnest(products) p WHERE p.product_id IS NOT NULL));
 BEGIN
 	IF ids IS NULL THEN
 		SELECT 0, 0, 0, 0 INTO updated, unchanged, suppressed, fields;
@@ -302,7 +316,8 @@ BEGIN
 		WHERE NOT sync.path_target(f.path) LIKE ANY (create_only)),
 	change AS MATERIALIZED (
 		SELECT d.product_no, array_agg(sync.path_label(d.path, d.variants > 1) ORDER BY d.n) AS labels,
-			   bool_or(d.path LIKE 'variants[%]' AND d.old_value IS NULL AND cardinality(sync.document_path(d.path)) = 2) AS new_variant
+			   array_agg((sync.document_path(d.path))[2])
+				   FILTER (WHERE d.path LIKE 'variants[%]' AND d.old_value IS NULL AND cardinality(sync.document_path(d.path)) = 2) AS new_skus
 		FROM differs d WHERE NOT d.refused
 		GROUP BY d.product_no),
 	entry AS (
@@ -314,7 +329,8 @@ BEGIN
 			   b.confidence, b.method, coalesce(b.evidence, '{}'), n.flags, b.product_id, b.version, b.product_no, b.feed_item_id, b.links
 		FROM base b
 		JOIN change c ON c.product_no = b.product_no
-		CROSS JOIN LATERAL (SELECT b.flags || CASE WHEN c.new_variant THEN ARRAY['new_variant'] END AS flags) n
+		CROSS JOIN LATERAL (SELECT b.flags || CASE WHEN c.new_skus IS NOT NULL THEN ARRAY['new_variant'] END
+									|| CASE WHEN c.new_skus && taken THEN ARRAY['sku_taken'] END AS flags) n
 		ORDER BY b.product_no
 		RETURNING id, product_no),
 	field AS (

@@ -127,7 +127,7 @@ BEGIN
 	FROM sync.staging s
 	WHERE s.id = ANY (entry_ids) AND s.kind = 'update' AND s.product_id NOT IN (SELECT d.product_id FROM document d)
 	UNION ALL
-	SELECT s.id, false, format('SKU %s has come into the catalogue since this was staged; decide again', string_agg(v.sku, ', ' ORDER BY v.sku))
+	SELECT s.id, false, format('SKU %s is another product''s in the catalogue; reject this, or change the SKU there and decide again', string_agg(v.sku, ', ' ORDER BY v.sku))
 	FROM sync.staging s
 	CROSS JOIN LATERAL (
 		SELECT jsonb_object_keys(s.document -> 'variants') AS sku WHERE s.kind = 'create'
