@@ -88,11 +88,11 @@ INSERT INTO sync.run_phase (run_id, state, attempt) VALUES (:run, 'manual_review
 INSERT INTO sync.staging (run_id, connection, kind, decision, title, reason, confidence, method, product_no, document)
 VALUES (:run, 'feed', 'create', 'approved', 'Stapler', 'new', 0.9, 'tokens', 1, '{"title": "Stapler", "variants": {"S-1": {}}}');
 SELECT sync.job_enqueue('apply_batch', :run) AS early \gset
-SELECT array_agg(job_id) AS first FROM sync.worker_claim(1, 0, 'any', '1 minute') \gset
+SELECT array_agg(job_id) AS first FROM sync.worker_claim(1, 0, NULL, '1 minute') \gset
 SELECT state FROM sync.run WHERE id = :run;
 SELECT sync.job_enqueue('apply_batch', :run) AS late \gset
 UPDATE sync.job SET phase_id = :review WHERE id = :late;
-SELECT array_agg(job_id) AS last FROM sync.worker_claim(2, 0, 'any', '1 minute') \gset
+SELECT array_agg(job_id) AS last FROM sync.worker_claim(2, 0, NULL, '1 minute') \gset
 SELECT sync.worker_run(1, 'apply_batch', :'first');
 SELECT sync.worker_run(2, 'apply_batch', :'last');
 SELECT state, counts FROM sync.run WHERE id = :run;
@@ -108,7 +108,7 @@ SET ROLE sync_worker;
 INSERT INTO sync.staging (run_id, connection, kind, decision, title, reason, confidence, method, product_no, document)
 VALUES (:run, 'feed', 'create', 'approved', 'Punch', 'new', 0.9, 'tokens', 1, '{"title": "Punch", "variants": {"P-1": {}}}');
 SELECT sync.job_enqueue('apply_batch', :run) AS job \gset
-SELECT count(*) AS claimed FROM sync.worker_claim(1, 0, 'any', '1 minute') \gset
+SELECT count(*) AS claimed FROM sync.worker_claim(1, 0, NULL, '1 minute') \gset
 SELECT sync.jobs_done(ARRAY[:job], '{}');
 SELECT sync.worker_run(1, 'apply_batch', ARRAY[:job]);
 SELECT r.state, s.state AS entry, (SELECT count(*) FROM sync.job) AS jobs FROM sync.run r JOIN sync.staging s ON s.run_id = r.id WHERE r.id = :run;
