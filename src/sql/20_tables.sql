@@ -462,6 +462,7 @@ BEGIN
 	);
 	COMMENT ON TABLE sync.job_kind IS 'The kinds of work: how many are taken at once, and how a failed one is tried again.';
 	COMMENT ON COLUMN sync.job_kind.run_state IS 'The state into which a run moves, if it is not there, when such a job of its is worked on.';
+	COMMENT ON COLUMN sync.job_kind.batch IS 'Most jobs that are taken at once, and, of a network kind, that one worker has under way.';
 	COMMENT ON COLUMN sync.job_kind.class IS '1 high, 2 normal, 3 batch: a lower class is always taken first.';
 
 	CREATE TABLE sync.job (

@@ -72,13 +72,17 @@ LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	top record;
 BEGIN
-	SELECT k.kind, k.network, k.batch, j.id, j.run_id INTO top
+	SELECT k.kind, k.network, r.room, j.id, j.run_id INTO top
 	FROM sync.job_kind k
+	-- A worker has no more of a network kind under way than its batch: what comes back is work too, and others shall have their part of it.
+	CROSS JOIN LATERAL (
+		SELECT CASE WHEN k.network THEN least(free_transfers, k.batch - count(h.id)) ELSE k.batch END AS room
+		FROM sync.job h WHERE k.network AND h.lease_owner = worker_claim.owner AND h.kind = k.kind) r
 	CROSS JOIN LATERAL (
 		SELECT w.id, w.run_id, w.class, w.run_at FROM sync.job w
 		WHERE w.kind = k.kind AND w.lease_owner IS NULL AND w.run_at <= now()
 		ORDER BY w.class, w.run_at, w.id LIMIT 1 FOR UPDATE SKIP LOCKED) j
-	WHERE (k.network AND free_transfers > 0) OR (NOT k.network AND (patience IS NULL OR j.run_at < now() - patience))
+	WHERE r.room > 0 AND (k.network OR patience IS NULL OR j.run_at < now() - patience)
 	ORDER BY j.class, j.run_at, j.id
 	LIMIT 1;
 	IF NOT FOUND THEN
@@ -90,7 +94,7 @@ BEGIN
 		SELECT w.id FROM sync.job w
 		WHERE w.kind = top.kind AND w.lease_owner IS NULL AND w.run_at <= now() AND w.run_id IS NOT DISTINCT FROM top.run_id
 		ORDER BY w.class, w.run_at, w.id
-		LIMIT CASE WHEN top.network THEN least(top.batch, free_transfers) ELSE top.batch END
+		LIMIT top.room
 		FOR UPDATE SKIP LOCKED)
 	UPDATE sync.job w
 	SET lease_owner = owner, lease_until = now() + lease, attempt = w.attempt + 1, key = NULL
