@@ -73,6 +73,15 @@ FROM sync.run r JOIN sync.feed_file f ON f.id = r.feed_file_id ORDER BY f.id;
 SELECT kind FROM sync.notification WHERE kind IN ('old', 'recent');
 SELECT sync.work_housekeep('{}') AS again;
 
+-- Where approving is not to apply, neither does the clock; what sync_apply() began goes on.
+UPDATE sync.connection SET settings = '{"apply_on_approval": "false"}' WHERE name = 'feed';
+UPDATE sync.run r SET state = 'manual_review', finished_at = NULL FROM sync.staging s WHERE s.run_id = r.id;
+SELECT d.entries FROM sync_approve(ARRAY(SELECT id FROM sync.staging)) d;
+SELECT sync.tick('apply');
+UPDATE sync.run r SET state = 'syncing' FROM sync.staging s WHERE s.run_id = r.id;
+SELECT sync.tick('apply');
+DELETE FROM sync.job;
+
 -- History: a partition for today and the next days, old ones gone with their rows.
 SELECT count(*) AS days FROM generate_series(0, 3) n WHERE to_regclass(to_char((now() AT TIME ZONE 'UTC')::date + n::integer, '"sync.job_history_"YYYYMMDD')) IS NOT NULL;
 CREATE TABLE sync.job_history_20200101 PARTITION OF sync.job_history FOR VALUES FROM ('2020-01-01 00:00:00+00') TO ('2020-01-02 00:00:00+00');

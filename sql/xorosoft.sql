@@ -63,7 +63,7 @@ BEGIN
 	WHILE taken < most LOOP
 		UPDATE sync.job SET run_at = now() - interval '1 minute' WHERE kind LIKE 'xorosoft%' OR kind = 'run_start';
 		SELECT array_agg(c.job_id) AS ids, min(c.kind) AS kind, bool_or(c.network) AS network INTO claimed
-		FROM sync.worker_claim(me, 1, 'any', '1 minute') c;
+		FROM sync.worker_claim(me, 1, NULL, '1 minute') c;
 		EXIT WHEN claimed.ids IS NULL;
 		taken := taken + 1;
 		IF NOT claimed.network THEN

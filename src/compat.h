@@ -19,6 +19,11 @@
 #include "varatt.h"
 #endif
 
+/* 18: a function that does not return says so in front. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn _Noreturn
+#endif
+
 /* 17: a wait event set belongs to a resource owner instead of a memory context. */
 #if PG_VERSION_NUM >= 170000
 #define ps_create_wait_event_set(n) CreateWaitEventSet(NULL, (n))

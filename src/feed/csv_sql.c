@@ -31,7 +31,7 @@ typedef struct ParseOptions
 	bool		windows1252;
 } ParseOptions;
 
-typedef struct ParseState
+typedef struct CsvParse
 {
 	ParseOptions options;
 	CsvParser  *csv;
@@ -39,7 +39,7 @@ typedef struct ParseState
 	ReturnSetInfo *result;
 	bool		header_read;
 	int			nheader;
-} ParseState;
+} CsvParse;
 
 static void
 bad_option(const char *name, const char *wanted)
@@ -139,12 +139,12 @@ read_options(Jsonb *jsonb)
 static void
 release_parser(void *arg)
 {
-	csv_free(((ParseState *) arg)->csv);
+	csv_free(((CsvParse *) arg)->csv);
 }
 
 /* A fresh parser that has been given all data. */
 static void
-start_parser(ParseState *state, bytea *data)
+start_parser(CsvParse *state, bytea *data)
 {
 	csv_free(state->csv);
 	state->csv = csv_create(&state->options.csv);
@@ -154,7 +154,7 @@ start_parser(ParseState *state, bytea *data)
 }
 
 static bool
-next_record(ParseState *state, CsvRecord *record)
+next_record(CsvParse *state, CsvRecord *record)
 {
 	CsvResult	result = csv_next(state->csv, record);
 
@@ -166,7 +166,7 @@ next_record(ParseState *state, CsvRecord *record)
 
 /* Lets the records vote on the encoding (encoding.h). */
 static void
-decide_encoding(ParseState *state, bytea *data)
+decide_encoding(CsvParse *state, bytea *data)
 {
 	CsvRecord	record;
 	int64		utf8 = 0;
@@ -187,7 +187,7 @@ decide_encoding(ParseState *state, bytea *data)
 
 /* A field as text; false when it has a byte that is undefined in Windows-1252. */
 static bool
-field_text(const ParseState *state, const CsvField *field, Datum *text, size_t *bad)
+field_text(const CsvParse *state, const CsvField *field, Datum *text, size_t *bad)
 {
 	char	   *out;
 	size_t		len;
@@ -206,7 +206,7 @@ field_text(const ParseState *state, const CsvField *field, Datum *text, size_t *
 
 /* The fields of a good record, 0 when they cannot be read; *error is then the reason. */
 static Datum
-record_fields(const ParseState *state, const CsvRecord *record, char **error)
+record_fields(const CsvParse *state, const CsvRecord *record, char **error)
 {
 	Datum	   *texts;
 	size_t		bad = utf8_valid_prefix(record->raw, record->raw_len);
@@ -231,7 +231,7 @@ record_fields(const ParseState *state, const CsvRecord *record, char **error)
 
 /* Adds the row of a record to the result; the header gives none. */
 static void
-put_record(ParseState *state, const CsvRecord *record)
+put_record(CsvParse *state, const CsvRecord *record)
 {
 	Datum		values[3] = {Int64GetDatum((int64) record->line)};
 	bool		nulls[3] = {false, true, true};
@@ -277,7 +277,7 @@ product_sync_csv_parse(PG_FUNCTION_ARGS)
 	MemoryContext work;
 	MemoryContext row;
 	MemoryContext caller;
-	ParseState *state;
+	CsvParse *state;
 	CsvRecord	record;
 
 	feed_check_database_encoding();
@@ -285,7 +285,7 @@ product_sync_csv_parse(PG_FUNCTION_ARGS)
 	work = AllocSetContextCreate(CurrentMemoryContext, "CSV parser", ALLOCSET_DEFAULT_SIZES);
 	row = AllocSetContextCreate(work, "CSV record", ALLOCSET_DEFAULT_SIZES);
 	caller = MemoryContextSwitchTo(work);
-	state = palloc0(sizeof(ParseState));
+	state = palloc0(sizeof(CsvParse));
 	state->release.func = release_parser;
 	state->release.arg = state;
 	MemoryContextRegisterResetCallback(work, &state->release);

@@ -5,7 +5,7 @@
 #ifndef FEED_SQL_H
 #define FEED_SQL_H
 
-#include "postgres.h"
+#include "compat.h"
 #include "feed/archive.h"
 #include "lib/stringinfo.h"
 
@@ -24,7 +24,7 @@
 
 extern ArchiveLimits feed_archive_limits(void);
 extern Archive *feed_archive_open(int64 feed_file_id);
-extern void feed_archive_error(const ArchiveError *error, int64 feed_file_id) pg_attribute_noreturn();
+pg_noreturn extern void feed_archive_error(const ArchiveError *error, int64 feed_file_id);
 extern void feed_check_database_encoding(void);
 extern char *feed_presentable(const char *raw, size_t len, size_t max);
 

@@ -371,6 +371,7 @@ pump(FeedLoad *load)
 			ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory"), errdetail("Failed while parsing a feed.")));
 		reader_release(load->reader);
 		take_records(load);
+		ps_progress_set((uint64) load->records);
 	}
 	csv_finish(load->csv);
 	if (!take_records(load))

@@ -308,7 +308,6 @@ static void
 compare_numbers(const Pair *pair, float *f)
 {
 	const MatchQuery *query = pair->query;
-	uint32_t	units = 0;
 	uint32_t	units_equal = 0;
 	uint32_t	units_other = 0;
 	int			numbers = 0;
@@ -334,7 +333,6 @@ compare_numbers(const Pair *pair, float *f)
 		{
 			if (pair->terms[j]->kind != TOKEN_QUANTITY || pair->terms[j]->unit != q->unit)
 				continue;
-			units |= 1u << q->unit;
 			if (fabsf(pair->terms[j]->detail.value - q->value) <= 0.03f * q->value)
 				units_equal |= 1u << q->unit;
 			else

@@ -79,7 +79,16 @@ COMMENT ON FUNCTION sync.setting_value(text, text) IS 'A setting of a connection
 -- Grants on the tables, for people.  Given again at each sync_install(), so that tables of later steps are covered.
 CREATE FUNCTION sync.install_part_95_grants() RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+	trigger_function regprocedure;
 BEGIN
+	-- Who may execute a trigger function may put it on a table of his own, and so let it act, in its owner's name, on rows that he made up.
+	FOR trigger_function IN
+		SELECT p.oid FROM pg_proc p
+		WHERE p.pronamespace = 'sync'::regnamespace AND p.prorettype = 'trigger'::regtype AND p.proowner = 'sync_worker'::regrole
+	LOOP
+		EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', trigger_function);
+	END LOOP;
 	GRANT SELECT ON ALL TABLES IN SCHEMA sync TO sync_viewer;
 	GRANT UPDATE (decision, note) ON sync.staging, sync.staging_field TO sync_approver;
 	GRANT UPDATE (read_at) ON sync.notification TO sync_viewer;

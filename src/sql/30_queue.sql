@@ -64,8 +64,9 @@ END
 $$;
 COMMENT ON FUNCTION sync.worker_register() IS 'A number under which this session takes jobs. It holds an advisory lock of it, so that its death is seen at once.';
 
--- allow: any; network: only jobs that wait on the network; top: the most urgent job, if it waits on the network.
-CREATE FUNCTION sync.worker_claim(owner integer, free_transfers integer, allow text, lease interval)
+-- patience NULL: any job.  Else the caller has requests under way, which a local job would hold up: only network jobs, but for local
+-- ones that have been due for so long.
+CREATE FUNCTION sync.worker_claim(owner integer, free_transfers integer, patience interval, lease interval)
 RETURNS TABLE (job_id bigint, kind text, network boolean, run_id bigint)
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
@@ -77,10 +78,10 @@ BEGIN
 		SELECT w.id, w.run_id, w.class, w.run_at FROM sync.job w
 		WHERE w.kind = k.kind AND w.lease_owner IS NULL AND w.run_at <= now()
 		ORDER BY w.class, w.run_at, w.id LIMIT 1 FOR UPDATE SKIP LOCKED) j
-	WHERE (k.network AND free_transfers > 0) OR (NOT k.network AND allow <> 'network')
+	WHERE (k.network AND free_transfers > 0) OR (NOT k.network AND (patience IS NULL OR j.run_at < now() - patience))
 	ORDER BY j.class, j.run_at, j.id
 	LIMIT 1;
-	IF NOT FOUND OR (allow = 'top' AND NOT top.network) THEN
+	IF NOT FOUND THEN
 		RETURN;
 	END IF;
 
@@ -96,13 +97,27 @@ BEGIN
 	FROM batch b
 	WHERE w.id = b.id
 	RETURNING w.id, w.kind, top.network, w.run_id;
+	-- Here, where the transaction is short: the work itself may take long, and must not hold its run for all that time.
+	PERFORM sync.run_enter_state_of(top.kind, top.run_id);
 END
 $$;
 
--- The jobs of these ids that this owner still holds, locked: a job whose lease was taken back is no longer this owner's to finish.
+-- The jobs of these ids that this owner still holds, locked: a job whose lease was taken back is no longer this owner's to finish.  A
+-- cancelled run wants nothing more: what its cancelling could not take, because somebody held it, ends here.
 CREATE FUNCTION sync.worker_fence(owner integer, ids bigint[]) RETURNS bigint[]
 LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+	cancelled bigint;
 BEGIN
+	FOR cancelled IN
+		WITH gone AS (
+			DELETE FROM sync.job j USING sync.run r
+			WHERE j.id = ANY (ids) AND j.lease_owner = owner AND r.id = j.run_id AND r.state = 'cancelled'
+			RETURNING j.run_id)
+		SELECT DISTINCT g.run_id FROM gone g
+	LOOP
+		PERFORM sync.run_supersede(cancelled);
+	END LOOP;
 	RETURN (SELECT array_agg(j.id ORDER BY j.id)
 			FROM (SELECT w.id FROM sync.job w WHERE w.id = ANY (ids) AND w.lease_owner = owner ORDER BY w.id FOR UPDATE) j);
 END
@@ -113,6 +128,7 @@ CREATE FUNCTION sync.jobs_done(ids bigint[], counts jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	phase record;
+	state sync.run_state;
 BEGIN
 	FOR phase IN
 		WITH gone AS (
@@ -123,7 +139,12 @@ BEGIN
 			SELECT g.id, g.kind, g.run_id, g.attempt, 'done', g.created_at FROM gone g)
 		SELECT DISTINCT g.run_id, g.phase_id FROM gone g WHERE g.run_id IS NOT NULL
 	LOOP
-		-- Locks the phase, so that of two that finish its last jobs the second sees the first.
+		-- Of two that finish the last jobs, the second sees what the first did.
+		SELECT r.state INTO state FROM sync.run r WHERE r.id = phase.run_id FOR NO KEY UPDATE;
+		IF state = 'cancelled' THEN
+			-- What was done meanwhile is undone: its entries would be up for approval with nobody to finish the run.
+			RAISE EXCEPTION 'run % was cancelled', phase.run_id USING ERRCODE = 'query_canceled';
+		END IF;
 		UPDATE sync.run_phase p
 		SET done = p.done + coalesce((jobs_done.counts ->> 'done')::bigint, 0),
 			counts = sync.counts_add(p.counts, jobs_done.counts - 'done')
@@ -131,7 +152,8 @@ BEGIN
 		UPDATE sync.run r SET counts = sync.counts_add(r.counts, jobs_done.counts - 'done')
 		WHERE r.id = phase.run_id AND jobs_done.counts - 'done' <> '{}';
 		IF NOT EXISTS (SELECT FROM sync.job j WHERE j.run_id = phase.run_id AND j.phase_id = phase.phase_id) THEN
-			PERFORM sync.run_advance(phase.run_id, phase.phase_id);
+			-- The run may be in another phase by now: a job that somebody enqueued before, and committed after, the run moved.
+			PERFORM sync.run_advance(phase.run_id);
 		END IF;
 	END LOOP;
 END
@@ -149,6 +171,7 @@ BEGIN
 	FROM sync.job_kind k
 	WHERE j.id = job_put_back.id AND k.kind = j.kind;
 	IF error IS NOT NULL THEN
+		PERFORM FROM sync.run r JOIN sync.job j ON j.run_id = r.id WHERE j.id = job_put_back.id FOR NO KEY UPDATE OF r;
 		UPDATE sync.run_phase p SET error = job_put_back.error
 		FROM sync.job j WHERE j.id = job_put_back.id AND p.id = j.phase_id;
 	END IF;
@@ -196,7 +219,6 @@ BEGIN
 	IF held IS NULL THEN
 		RETURN;
 	END IF;
-	PERFORM sync.run_enter_state_of(kind, held);
 	EXECUTE format('SELECT sync.%I($1)', 'work_' || kind) INTO counts USING held;
 	PERFORM sync.jobs_done(held, counts);
 END
@@ -214,7 +236,6 @@ BEGIN
 	IF held IS NULL THEN
 		RETURN;
 	END IF;
-	PERFORM sync.run_enter_state_of(kind, held);
 	EXECUTE format('SELECT array_agg(r.job_id), array_agg(r.request) FROM sync.%I($1) r WHERE r.request IS NOT NULL', 'request_' || kind)
 		INTO asked, requests USING held;
 	asked := coalesce(asked, '{}');
@@ -270,6 +291,13 @@ BEGIN
 	IF cardinality(done) > 0 THEN
 		PERFORM sync.jobs_done(done, total);
 	END IF;
+	-- A job that response_<kind> said nothing about would keep its lease for as long as this worker lives.
+	FOR answer IN
+		SELECT j.id AS job_id FROM sync.job j WHERE j.id = ANY (held) AND j.lease_owner = worker_respond.owner
+	LOOP
+		PERFORM sync.job_bury(answer.job_id, jsonb_build_object('class', 'unknown', 'message',
+			format('response_%s has no answer for its job %s', kind, answer.job_id)), false);
+	END LOOP;
 END
 $$;
 
@@ -301,13 +329,9 @@ CREATE FUNCTION sync.worker_fail(owner integer, ids bigint[], error jsonb) RETUR
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	failed bigint;
-	cancelled boolean;
 BEGIN
 	FOREACH failed IN ARRAY coalesce(sync.worker_fence(owner, ids), '{}') LOOP
-		SELECT r.state = 'cancelled' INTO cancelled FROM sync.job j JOIN sync.run r ON r.id = j.run_id WHERE j.id = failed;
-		IF cancelled THEN
-			DELETE FROM sync.job j WHERE j.id = failed;
-		ELSIF sync.sqlstate_is_transient(error ->> 'sqlstate') THEN
+		IF sync.sqlstate_is_transient(error ->> 'sqlstate') THEN
 			PERFORM sync.job_retry(failed, error);
 		ELSE
 			PERFORM sync.job_bury(failed, error, false);
@@ -351,9 +375,15 @@ BEGIN
 		taken := taken + 1;
 		-- A job that ends its worker time and again must not do so for ever.
 		IF job.attempt >= job.max_attempts THEN
-			PERFORM sync.job_bury(job.id, jsonb_build_object('class', 'unknown', 'message',
-				format('its worker died or hung %s times while it worked on this %s', job.attempt, job.kind),
-				'hint', 'The server log says how the worker ended.'), false);
+			-- What a kind does about its failure may fail itself; then the job stays, and the other jobs are not held up by it.
+			BEGIN
+				PERFORM sync.job_bury(job.id, jsonb_build_object('class', 'unknown', 'message',
+					format('its worker died or hung %s times while it worked on this %s', job.attempt, job.kind),
+					'hint', 'The server log says how the worker ended.'), false);
+			EXCEPTION WHEN OTHERS THEN
+				RAISE WARNING 'job % of kind % cannot be ended: %', job.id, job.kind, SQLERRM;
+				UPDATE sync.job j SET run_at = now() + interval '1 hour' WHERE j.id = job.id;
+			END;
 		END IF;
 	END LOOP;
 	RETURN taken;

@@ -1,5 +1,8 @@
 -- Runs: the state machine of diagram 6.  sync.run_move() is the one place where a state changes, sync.run_advance() the one that
 -- decides what comes next.
+--
+-- Locks are taken in this order: jobs, run, run_phase.  Who holds a run takes jobs with SKIP LOCKED only.  A run is locked FOR NO KEY
+-- UPDATE: who writes rows that refer to it (a batch, for its whole time) does not stand in the way.
 
 CREATE FUNCTION sync.install_part_32_run() RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $install$
@@ -31,6 +34,7 @@ BEGIN
 		('held', 'idle', 'a person let it go on'),
 		('error', 'retry_wait', 'will be tried again'),
 		('retry_wait', 'idle', 'after the delay'),
+		('retry_wait', 'error', 'could not be started again'),
 		('error', 'idle', 'a person retried it')
 	ON CONFLICT DO NOTHING;
 	INSERT INTO sync.run_transition (from_state, to_state, meaning)
@@ -92,7 +96,7 @@ DECLARE
 	run sync.run;
 	phase bigint;
 BEGIN
-	SELECT * INTO run FROM sync.run r WHERE r.id = run_move.run_id FOR UPDATE;
+	SELECT * INTO run FROM sync.run r WHERE r.id = run_move.run_id FOR NO KEY UPDATE;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'there is no run %', run_id USING ERRCODE = 'no_data_found';
 	END IF;
@@ -133,6 +137,10 @@ BEGIN
 	SELECT * INTO source FROM sync.connection c WHERE c.name = run_start.connection;
 	IF NOT FOUND OR NOT source.enabled THEN
 		RAISE EXCEPTION 'connection "%" is %', run_start.connection, CASE WHEN source.name IS NULL THEN 'missing' ELSE 'not enabled' END
+			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'sync.connection lists the connections.';
+	ELSIF source.kind::text <> run_start.kind THEN
+		-- The run would be the one active run of the connection, and keep its own kind out until it has failed.
+		RAISE EXCEPTION 'connection "%" is of kind %, not %', source.name, source.kind, run_start.kind
 			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'sync.connection lists the connections.';
 	END IF;
 	LOOP
@@ -192,39 +200,41 @@ BEGIN
 END
 $$;
 
--- A kind of job that belongs to a state (apply_batch to syncing) brings its run there.
-CREATE FUNCTION sync.run_enter_state_of(kind text, ids bigint[]) RETURNS void
+-- A kind of job that belongs to a state (apply_batch to syncing) brings its run there.  One that somebody else is just about to move is
+-- left to him: the job is done all the same.
+CREATE FUNCTION sync.run_enter_state_of(kind text, run_id bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
-	target record;
+	target text;
 	phase bigint;
 BEGIN
-	FOR target IN
-		SELECT DISTINCT r.id, k.run_state
-		FROM sync.job_kind k
-		JOIN sync.job j ON j.kind = k.kind AND j.id = ANY (ids)
-		JOIN sync.run r ON r.id = j.run_id AND r.state <> k.run_state
-		JOIN sync.run_transition t ON t.from_state = r.state AND t.to_state = k.run_state
-		WHERE k.kind = run_enter_state_of.kind AND k.run_state IS NOT NULL
-	LOOP
-		phase := sync.run_move(target.id, target.run_state::text);
-		UPDATE sync.job j SET phase_id = phase WHERE j.run_id = target.id AND j.kind = run_enter_state_of.kind;
-	END LOOP;
+	SELECT k.run_state INTO target
+	FROM sync.job_kind k
+	JOIN sync.run r ON r.id = run_enter_state_of.run_id AND r.state <> k.run_state
+	JOIN sync.run_transition t ON t.from_state = r.state AND t.to_state = k.run_state
+	WHERE k.kind = run_enter_state_of.kind
+	FOR NO KEY UPDATE OF r SKIP LOCKED;
+	IF FOUND THEN
+		phase := sync.run_move(run_id, target);
+		UPDATE sync.job j SET phase_id = phase
+		WHERE j.id IN (SELECT w.id FROM sync.job w
+					   WHERE w.run_id = run_enter_state_of.run_id AND w.kind = run_enter_state_of.kind FOR UPDATE SKIP LOCKED);
+	END IF;
 END
 $$;
 
 -- What comes next, once a phase has no open job.  Each turn of the loop is one move; a phase that got jobs ends it.
 -- A phase that wrote many rows is followed by an ANALYZE of what the next one plans by: autovacuum would come a minute too late.
-CREATE FUNCTION sync.run_advance(run_id bigint, phase_id bigint DEFAULT NULL) RETURNS void
+CREATE FUNCTION sync.run_advance(run_id bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	run sync.run;
 	phase sync.run_phase;
 BEGIN
 	LOOP
-		SELECT * INTO run FROM sync.run r WHERE r.id = run_advance.run_id FOR UPDATE;
+		SELECT * INTO run FROM sync.run r WHERE r.id = run_advance.run_id FOR NO KEY UPDATE;
 		SELECT * INTO phase FROM sync.run_phase p WHERE p.run_id = run.id AND p.ended_at IS NULL ORDER BY p.id DESC LIMIT 1;
-		IF run.id IS NULL OR phase.id IS NULL OR phase.state <> run.state OR phase.id <> coalesce(run_advance.phase_id, phase.id)
+		IF run.id IS NULL OR phase.id IS NULL OR phase.state <> run.state
 		   OR EXISTS (SELECT FROM sync.job j WHERE j.run_id = run.id AND j.phase_id = phase.id) THEN
 			RETURN;
 		END IF;
@@ -266,11 +276,10 @@ BEGIN
 			ELSE
 				RETURN;
 		END CASE;
-		phase_id := NULL;
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION sync.run_advance(bigint, bigint) IS 'Moves a run on, as far as it goes without new work. Called when the last job of a phase is done.';
+COMMENT ON FUNCTION sync.run_advance(bigint) IS 'Moves a run on, as far as it goes without new work. Called when the last job of a phase is done.';
 
 
 CREATE FUNCTION sync.run_leave_idle(run_id bigint) RETURNS void
@@ -385,7 +394,7 @@ DECLARE
 	run record;
 	review record;
 BEGIN
-	SELECT r.state, r.id INTO run FROM sync.run r WHERE r.id = run_id FOR UPDATE;
+	SELECT r.state, r.id INTO run FROM sync.run r WHERE r.id = run_id FOR NO KEY UPDATE;
 	IF run.state NOT IN ('manual_review', 'syncing')
 	   OR EXISTS (SELECT FROM sync.job j WHERE j.run_id = run.id AND j.kind = 'apply_batch') THEN
 		RETURN false;
@@ -425,8 +434,10 @@ DECLARE
 	run sync.run;
 	wait interval;
 BEGIN
-	SELECT * INTO run FROM sync.run r WHERE r.id = run_id FOR UPDATE;
-	IF run.finished_at IS NOT NULL OR run.state IN ('error', 'retry_wait', 'held', 'cancelled') THEN
+	SELECT * INTO run FROM sync.run r WHERE r.id = run_id FOR NO KEY UPDATE;
+	-- One that waits goes on when its run_start falls due; without that it would wait for ever, and let no other run of its connection begin.
+	IF run.finished_at IS NOT NULL OR run.state IN ('error', 'held', 'cancelled')
+	   OR (run.state = 'retry_wait' AND EXISTS (SELECT FROM sync.job j WHERE j.run_id = run.id AND j.kind = 'run_start')) THEN
 		RETURN;
 	END IF;
 	DELETE FROM sync.job j WHERE j.id IN (SELECT w.id FROM sync.job w WHERE w.run_id = run.id FOR UPDATE SKIP LOCKED);
@@ -443,19 +454,29 @@ BEGIN
 END
 $$;
 
+-- The entries of a cancelled run that nobody holds.  A batch that is applying some of them is undone, and a person who is deciding one
+-- enqueues an apply_batch: sync.worker_fence() then comes back here.
+CREATE FUNCTION sync.run_supersede(run_id bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+	UPDATE sync.staging s SET state = 'superseded'
+	WHERE s.id IN (SELECT o.id FROM sync.staging o WHERE o.run_id = run_supersede.run_id AND o.state = 'open' FOR UPDATE SKIP LOCKED);
+END
+$$;
+
 CREATE FUNCTION @extschema@.sync_cancel(run_id bigint) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
 	run sync.run;
 BEGIN
-	SELECT * INTO run FROM sync.run r WHERE r.id = run_id FOR UPDATE;
+	SELECT * INTO run FROM sync.run r WHERE r.id = run_id FOR NO KEY UPDATE;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'there is no run %', run_id USING ERRCODE = 'no_data_found';
 	ELSIF run.finished_at IS NOT NULL AND run.state <> 'error' THEN
 		RETURN run.state::text;
 	END IF;
 	DELETE FROM sync.job j WHERE j.id IN (SELECT w.id FROM sync.job w WHERE w.run_id = run.id FOR UPDATE SKIP LOCKED);
-	UPDATE sync.staging s SET state = 'superseded' WHERE s.run_id = run.id AND s.state = 'open';
+	PERFORM sync.run_supersede(run_id);
 	PERFORM sync.run_move(run_id, 'cancelled', format('cancelled by %s', session_user));
 	PERFORM sync.interrupt_workers(run_id);
 	RETURN 'cancelled';
@@ -471,11 +492,13 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
 	run sync.run;
 BEGIN
-	SELECT * INTO run FROM sync.run r WHERE r.id = run_id FOR UPDATE;
+	SELECT * INTO run FROM sync.run r WHERE r.id = run_id FOR NO KEY UPDATE;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'there is no run %', run_id USING ERRCODE = 'no_data_found';
 	ELSIF run.state = 'retry_wait' THEN
-		UPDATE sync.job j SET run_at = now() WHERE j.run_id = run.id AND j.kind = 'run_start';
+		-- One that is locked is being worked on.
+		UPDATE sync.job j SET run_at = now()
+		WHERE j.id IN (SELECT w.id FROM sync.job w WHERE w.run_id = run.id AND w.kind = 'run_start' FOR UPDATE SKIP LOCKED);
 		PERFORM sync.wake();
 		RETURN run.state::text;
 	ELSIF run.state NOT IN ('error', 'held') THEN
@@ -485,9 +508,15 @@ BEGIN
 		RAISE EXCEPTION 'another run of "%" is active', run.connection
 			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Wait for it, or cancel it.';
 	END IF;
-	UPDATE sync.run r
-	SET active = true, finished_at = NULL, attempt = 1, hold_override = r.hold_override OR r.state = 'held', held_reason = NULL
-	WHERE r.id = run.id;
+	BEGIN
+		UPDATE sync.run r
+		SET active = true, finished_at = NULL, attempt = 1, hold_override = r.hold_override OR r.state = 'held', held_reason = NULL
+		WHERE r.id = run.id;
+	EXCEPTION WHEN unique_violation THEN
+		-- It became active after the look above.
+		RAISE EXCEPTION 'another run of "%" is active', run.connection
+			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Wait for it, or cancel it.';
+	END;
 	UPDATE sync.feed_file f SET state = 'downloaded' WHERE f.id = run.feed_file_id AND f.state = 'failed';
 	UPDATE sync.run r SET context = r.context || '{"force": true}' WHERE r.id = run.id;
 	PERFORM sync.run_move(run_id, 'idle', format('retried by %s', session_user));
@@ -518,7 +547,10 @@ BEGIN
 			RETURN run.state;
 		ELSIF clock_timestamp() >= deadline THEN
 			RAISE EXCEPTION 'run % is still % after %', run_id, run.state, timeout USING ERRCODE = 'query_canceled';
-		ELSIF NOT warned AND clock_timestamp() > deadline - timeout + interval '3 seconds' AND NOT sync.engine_present() THEN
+		ELSIF NOT warned AND clock_timestamp() > deadline - timeout + interval '3 seconds'
+			  -- Workers leave when there is nothing to do: only a job that nobody takes is a sign that there are none.
+			  AND EXISTS (SELECT FROM sync.job j WHERE j.run_id = sync_wait.run_id AND j.run_at < clock_timestamp() - interval '3 seconds')
+			  AND NOT sync.engine_present() THEN
 			RAISE NOTICE 'nothing works on the queue of this database'
 				USING HINT = 'Set shared_preload_libraries = ''product_sync'' and product_sync.databases, or CALL sync_work().';
 			warned := true;

@@ -32,7 +32,7 @@ BEGIN
 		('ftp_tls', 'none', '', 'none: plain FTP. explicit: AUTH TLS for control and data, or the transfer fails.'),
 		('tls_ca_file', '', '', 'File in product_sync.secret_directory with the certificates to trust; empty: those of the system.'),
 		('settle', '2 seconds', 'interval', 'How long size and time of a file must stay the same before it is taken for complete.'),
-		('poll_interval', '15 minutes', 'interval', 'How often a schedule looks for a new file.'),
+		('poll_interval', '15 minutes', 'interval', 'How often the schedule looks for a new file.'),
 		('max_looks', '30', 'count', 'How often a file that keeps changing is looked at, or downloaded again, before the run fails.'),
 		('max_download_bytes', '8589934592', 'bytes', 'Largest file that is downloaded.'),
 		('ftp_connect_timeout', '30 seconds', 'interval', 'Longest time for connection and login.'),
@@ -266,7 +266,7 @@ DECLARE
 	known text;
 	most bigint;
 BEGIN
-	SELECT * INTO run FROM sync.run r WHERE r.id = run_id FOR UPDATE;
+	SELECT * INTO run FROM sync.run r WHERE r.id = run_id FOR NO KEY UPDATE;
 	file_name := sync.setting_value(run.connection, 'file_name');
 	most := sync.setting_value(run.connection, 'max_download_bytes')::bigint;
 	outcome := 'fail';
@@ -364,6 +364,7 @@ BEGIN
 		END IF;
 		part := sync.etilize_part_size(target.file_id, target.size);
 		UPDATE sync.feed_file f SET state = 'downloading', bytes_received = part WHERE f.id = target.file_id;
+		PERFORM FROM sync.run r WHERE r.id = target.run_id FOR NO KEY UPDATE;
 		UPDATE sync.run_phase p SET unit = 'bytes', total = target.size, done = part WHERE p.id = target.phase_id;
 		IF part = target.size THEN
 			PERFORM sync.job_enqueue('etilize_recheck', target.run_id, jsonb_build_object('feed_file_id', target.file_id));
@@ -437,7 +438,7 @@ DECLARE
 	downloads integer;
 	told text;
 BEGIN
-	SELECT * INTO run FROM sync.run r WHERE r.id = run_id FOR UPDATE;
+	SELECT * INTO run FROM sync.run r WHERE r.id = run_id FOR NO KEY UPDATE;
 	SELECT * INTO file FROM sync.feed_file f WHERE f.id = file_id;
 	downloads := coalesce((run.context ->> 'downloads')::integer, 1) + 1;
 	IF new_size = file.size AND new_time IS NOT DISTINCT FROM file.modified_at THEN

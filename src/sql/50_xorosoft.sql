@@ -552,6 +552,7 @@ BEGIN
 	SELECT r.kind INTO run_kind FROM sync.run r WHERE r.id = read_now.run_id;
 	IF run_kind = 'xorosoft' THEN
 		counts := counts || '{"done": 1}';
+		PERFORM FROM sync.run r WHERE r.id = read_now.run_id FOR NO KEY UPDATE;
 		UPDATE sync.run_phase p SET total = (SELECT sum(coalesce(c.total_pages, c.next_page)) FROM sync.xorosoft_crawl c
 											 WHERE c.run_id = read_now.run_id AND (c.finished_at IS NULL OR c.complete))
 		WHERE p.run_id = read_now.run_id AND p.ended_at IS NULL

@@ -490,7 +490,7 @@ DECLARE
 	approved bigint := 0;
 	review record;
 BEGIN
-	SELECT * INTO STRICT run FROM sync.run r WHERE r.id = finish_staging.run_id FOR UPDATE;
+	SELECT * INTO STRICT run FROM sync.run r WHERE r.id = finish_staging.run_id FOR NO KEY UPDATE;
 	PERFORM sync.flag_shared_matches(run.id);
 	IF NOT run.hold_override THEN
 		hold := sync.mass_change_reason(run.id, run.connection);
@@ -550,7 +550,7 @@ DECLARE
 	run sync.run;
 	approved bigint;
 BEGIN
-	SELECT * INTO run FROM sync.run r WHERE r.id = sync_release.run_id FOR UPDATE;
+	SELECT * INTO run FROM sync.run r WHERE r.id = sync_release.run_id FOR NO KEY UPDATE;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'there is no run %', run_id USING ERRCODE = 'no_data_found';
 	ELSIF run.held_reason IS NULL OR run.state NOT IN ('review_pending', 'manual_review', 'syncing') THEN

@@ -19,13 +19,23 @@ $$;
 -- The ticks ----------------------------------------------------------------------------------------------------------------------
 
 -- Starts a run of each enabled connection of a kind; one that cannot start does not hold up the others.
-CREATE FUNCTION sync.tick_runs(kind text) RETURNS integer
+-- A connection is looked at when its own poll_interval has passed since the last scheduled look; where it has none, that of the
+-- schedule.  Half a minute of slack, so that a clock that ticks by the minute does not miss every second turn.
+CREATE FUNCTION sync.tick_runs(kind text, every interval) RETURNS integer
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	name text;
 	started integer := 0;
 BEGIN
-	FOR name IN SELECT c.name FROM sync.connection c WHERE c.kind::text = tick_runs.kind AND c.enabled ORDER BY c.name LOOP
+	FOR name IN
+		SELECT c.name FROM sync.connection c
+		WHERE c.kind::text = tick_runs.kind AND c.enabled
+		  AND NOT EXISTS (
+			SELECT FROM sync.run r
+			WHERE r.connection = c.name AND r.trigger = 'schedule'
+			  AND r.created_at > now() + interval '30 seconds' - coalesce((c.settings ->> 'poll_interval')::interval, tick_runs.every))
+		ORDER BY c.name
+	LOOP
 		BEGIN
 			PERFORM sync.run_start(kind, name, 'schedule');
 			started := started + 1;
@@ -61,7 +71,7 @@ BEGIN
 END
 $$;
 
--- Runs with approved entries that nothing is applying yet.
+-- Runs with approved entries that nothing is applying yet.  Where approving is not to apply, what is in review waits for sync_apply().
 CREATE FUNCTION sync.tick_apply() RETURNS integer
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
@@ -70,7 +80,7 @@ DECLARE
 BEGIN
 	FOR id IN
 		SELECT r.id FROM sync.run r
-		WHERE r.state IN ('manual_review', 'syncing')
+		WHERE (r.state = 'syncing' OR (r.state = 'manual_review' AND sync.setting_value(r.connection, 'apply_on_approval')::boolean))
 		  AND EXISTS (SELECT FROM sync.staging s WHERE s.run_id = r.id AND s.state = 'open' AND s.decision = 'approved')
 		  AND NOT EXISTS (SELECT FROM sync.job j WHERE j.run_id = r.id) ORDER BY r.id
 	LOOP
@@ -86,7 +96,7 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION sync.tick(phase text) RETURNS text
+CREATE FUNCTION sync.tick(phase text, every interval DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 BEGIN
 	IF NOT sync.schema_ready() THEN
@@ -94,9 +104,9 @@ BEGIN
 	END IF;
 	CASE phase
 		WHEN 'poll' THEN
-			RETURN format('%s runs', sync.tick_runs('etilize'));
+			RETURN format('%s runs', sync.tick_runs('etilize', coalesce(every, sync.setting_value(NULL, 'poll_interval')::interval)));
 		WHEN 'mirror' THEN
-			RETURN format('%s runs', sync.tick_runs('xorosoft'));
+			RETURN format('%s runs', sync.tick_runs('xorosoft', coalesce(every, interval '0')));
 		WHEN 'stage' THEN
 			RETURN format('%s runs moved on', sync.tick_stage());
 		WHEN 'apply' THEN
@@ -109,10 +119,10 @@ BEGIN
 	END CASE;
 END
 $$;
-ALTER FUNCTION sync.tick(text) OWNER TO sync_worker;
-GRANT EXECUTE ON FUNCTION sync.tick(text) TO sync_operator;
-COMMENT ON FUNCTION sync.tick(text) IS
-'One step of a phase: poll (starts feed runs), mirror (starts runs that refresh the ERP''s mirror), stage (moves on runs that lost their work), apply (applies what was approved), housekeep (drops what is old). Returns what it did. Returns at once; the workers do the work. Errors: 22023 for another phase.';
+ALTER FUNCTION sync.tick(text, interval) OWNER TO sync_worker;
+GRANT EXECUTE ON FUNCTION sync.tick(text, interval) TO sync_operator;
+COMMENT ON FUNCTION sync.tick(text, interval) IS
+'One step of a phase: poll (starts feed runs), mirror (starts runs that refresh the ERP''s mirror), stage (moves on runs that lost their work), apply (applies what was approved), housekeep (drops what is old). every: least time between two looks at a connection, where it has no poll_interval of its own; NULL takes the setting. Returns what it did, at once; the workers do the work. Errors: 22023 for another phase.';
 
 -- The schedule -------------------------------------------------------------------------------------------------------------------
 
@@ -124,8 +134,8 @@ DECLARE
 	plan jsonb;
 BEGIN
 	plan := CASE preset
-		WHEN 'standard' THEN '{"poll": "*/15 * * * *", "mirror": "7 * * * *", "stage": "*/5 * * * *", "apply": "* * * * *", "housekeep": "30 3 * * *"}'
-		WHEN 'frequent' THEN '{"poll": "*/5 * * * *", "mirror": "*/30 * * * *", "stage": "* * * * *", "apply": "* * * * *", "housekeep": "30 3 * * *"}'
+		WHEN 'standard' THEN '{"poll": "* * * * *", "mirror": "7 * * * *", "stage": "*/5 * * * *", "apply": "* * * * *", "housekeep": "30 3 * * *"}'
+		WHEN 'frequent' THEN '{"poll": "* * * * *", "mirror": "*/30 * * * *", "stage": "* * * * *", "apply": "* * * * *", "housekeep": "30 3 * * *"}'
 		WHEN 'nightly' THEN '{"poll": "0 1 * * *", "mirror": "30 0 * * *", "stage": "*/15 * * * *", "apply": "*/5 * * * *", "housekeep": "30 3 * * *"}'
 	END::jsonb;
 	IF plan IS NULL THEN
@@ -138,7 +148,8 @@ BEGIN
 		preloaded := coalesce(current_setting('product_sync.databases', true), '') <> '';
 	END;
 	RETURN QUERY
-		SELECT 'product_sync_' || p.phase, plan ->> p.phase, format('SELECT sync.tick(%L)', p.phase)
+		SELECT 'product_sync_' || p.phase, plan ->> p.phase, format('SELECT sync.tick(%L%s)', p.phase,
+			CASE WHEN p.phase = 'poll' AND preset = 'frequent' THEN ', ''5 minutes''' WHEN p.phase = 'poll' AND preset = 'nightly' THEN ', ''0 s''' ELSE '' END)
 		FROM unnest(ARRAY['poll', 'mirror', 'stage', 'apply', 'housekeep']) WITH ORDINALITY AS p (phase, no)
 		UNION ALL
 		SELECT 'product_sync_work', '* * * * *', 'CALL @extschema@.sync_work(''50 seconds'')' WHERE NOT preloaded;

@@ -34,6 +34,7 @@ static BackgroundWorkerHandle *workers[MAX_WORKERS];
 static TimestampTz started_at[MAX_WORKERS];
 static TimestampTz start_not_before = 0;
 static char last_complaint[256];
+static bool short_of_workers = false;
 
 /* Says once what keeps it from working, and once that it works. */
 static void
@@ -80,9 +81,7 @@ tick(int *wanted, TimestampTz *next_due)
 		*next_due = isnull ? DT_NOEND : DatumGetTimestampTz(due);
 		SetUserIdAndSecContext(caller, caller_context);
 	}
-	PopActiveSnapshot();
-	SPI_finish();
-	CommitTransactionCommand();
+	worker_commit(role);
 	pgstat_report_stat(false);
 	return ready;
 }
@@ -164,9 +163,16 @@ keep_workers(int wanted)
 		{
 			if (!start_worker(i))
 			{
-				complain("no background worker is free; raise max_worker_processes");
+				/* Once, until there is one again: every commit that enqueues something leads here. */
+				if (!short_of_workers)
+					ereport(LOG,
+							(errmsg("product_sync has %d of %d workers in database \"%s\": no background worker is free",
+									running, Min(wanted, most), MyBgworkerEntry->bgw_extra),
+							 errhint("Raise max_worker_processes.")));
+				short_of_workers = true;
 				break;
 			}
+			short_of_workers = false;
 			started_at[i] = GetCurrentTimestamp();
 			running++;
 		}

@@ -301,7 +301,7 @@ interrupt_run(int64 run_id)
 		WorkerSlot *slot = &shared->slots[i];
 
 		/* A worker that waits on the network serves several runs: it looks for itself what was taken away. */
-		if (slot->pid != 0 && slot->database == MyDatabaseId && (slot->run_id == run_id || slot->run_id == 0))
+		if (slot->pid != 0 && slot->database == MyDatabaseId && (slot->run_id == run_id || slot->kind[0] == '\0'))
 			kill(slot->pid, SIGINT);
 	}
 	LWLockRelease(shared->lock);

@@ -52,18 +52,35 @@ handle_interrupt(SIGNAL_ARGS)
 	errno = save_errno;
 }
 
+/*
+ * As sync_worker, who owns the table that is looked at: a view in its place must not run as a superuser, and whoever may call sync_work()
+ * need not be able to see inside.
+ */
+static bool
+schema_ready(Oid role)
+{
+	Oid			caller;
+	int			caller_context;
+	bool		isnull;
+	bool		ready;
+
+	GetUserIdAndSecContext(&caller, &caller_context);
+	SetUserIdAndSecContext(role, caller_context | SECURITY_LOCAL_USERID_CHANGE);
+	ready = SPI_execute("SELECT sync.schema_ready()", false, 1) == SPI_OK_SELECT &&
+		DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)) && !isnull;
+	SetUserIdAndSecContext(caller, caller_context);
+	return ready;
+}
+
 bool
 worker_schema_ready(Oid *role, const char **why)
 {
-	bool		isnull;
-
 	*role = get_role_oid("sync_worker", true);
 	if (!OidIsValid(get_extension_oid("product_sync", true)))
 		*why = "the extension is not there";
 	else if (!OidIsValid(*role))
 		*why = "role sync_worker is missing";
-	else if (SPI_execute("SELECT sync.schema_ready()", false, 1) != SPI_OK_SELECT ||
-			 !DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)) || isnull)
+	else if (!schema_ready(*role))
 		*why = "its tables are not at the version that the library expects";
 	else
 	{
@@ -71,6 +88,21 @@ worker_schema_ready(Oid *role, const char **why)
 		return true;
 	}
 	return false;
+}
+
+void
+worker_commit(Oid role)
+{
+	Oid			caller;
+	int			caller_context;
+
+	GetUserIdAndSecContext(&caller, &caller_context);
+	if (OidIsValid(role))
+		SetUserIdAndSecContext(role, caller_context | SECURITY_LOCAL_USERID_CHANGE);
+	PopActiveSnapshot();
+	SPI_finish();
+	CommitTransactionCommand();
+	SetUserIdAndSecContext(caller, caller_context);
 }
 
 /* The role to work as, in a transaction of its own; ends the process quietly where there is nothing to work on. */
@@ -86,9 +118,7 @@ worker_role_or_exit(void)
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	ready = worker_schema_ready(&role, &why);
-	PopActiveSnapshot();
-	SPI_finish();
-	CommitTransactionCommand();
+	worker_commit(role);
 	if (!ready)
 		proc_exit(0);
 	return role;
@@ -173,22 +203,6 @@ work_until(Runner *runner, TimestampTz deadline)
 	}
 }
 
-/* The check as sync_worker, since whoever may call sync_work() need not be able to see inside. */
-static bool
-schema_ready_for_session(Oid *role, const char **why)
-{
-	Oid			caller;
-	int			caller_context;
-	bool		ready;
-
-	*role = get_role_oid("sync_worker", false);
-	GetUserIdAndSecContext(&caller, &caller_context);
-	SetUserIdAndSecContext(*role, caller_context | SECURITY_LOCAL_USERID_CHANGE);
-	ready = worker_schema_ready(role, why);
-	SetUserIdAndSecContext(caller, caller_context);
-	return ready;
-}
-
 /* CALL sync_work(max_time) */
 Datum
 ps_work(PG_FUNCTION_ARGS)
@@ -209,7 +223,7 @@ ps_work(PG_FUNCTION_ARGS)
 	deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
 													   TimestampTzGetDatum(GetCurrentTimestamp()), IntervalPGetDatum(max_time)));
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
-	if (!schema_ready_for_session(&role, &why))
+	if (!worker_schema_ready(&role, &why))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("product_sync cannot work: %s", why),

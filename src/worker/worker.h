@@ -6,6 +6,7 @@
  * coordinator.c  takes back the leases of the dead, keeps as many workers as the queue asks for
  * worker.c       the background worker, and CALL sync_work() in a session of the user's
  * runner.c       the engine that both of these drive: claim, run or request, respond
+ * steps.c        what it does within a transaction
  * loop.c         waiting: latch, postmaster death and the transfer engine's descriptor in one set
  * shared.c       who works where, in shared memory; wake-ups at commit
  */
@@ -64,5 +65,11 @@ extern volatile sig_atomic_t worker_in_step;
  * has.  why: what is missing, for the log.  Needs a transaction.
  */
 extern bool worker_schema_ready(Oid *role, const char **why);
+
+/*
+ * worker.c: ends a background process's transaction with its snapshot and SPI connection, as this role: what waits for the commit
+ * (deferred triggers, cursors WITH HOLD) must not run as the superuser that the process logged in as.
+ */
+extern void worker_commit(Oid role);
 
 #endif

@@ -39,7 +39,7 @@ build() {
 		result build 1 0 0
 	else
 		say "build for PostgreSQL $version failed; the end of $logs/build.log:"
-		grep -vE "^(gcc|cc|clang) " "$logs/build.log" | tail -n 40
+		grep -vE "^[a-z0-9_-]*(gcc|clang) " "$logs/build.log" | tail -n 40
 		result build 0 1 0
 		return 1
 	fi

@@ -128,6 +128,29 @@ $node->append_conf('postgresql.conf', "product_sync.max_workers = 1");
 $node->reload;
 until_true("SELECT count(*) = 1 FROM done WHERE note = 'held back'", 'and a reload resumes');
 
+# What sync_worker owns never acts as the superuser that the processes log in as
+$node->safe_psql('postgres', <<'END');
+CREATE TABLE identity (what text, who text DEFAULT current_user);
+GRANT ALL ON identity TO sync_worker;
+SET ROLE sync_worker;
+CREATE FUNCTION sync.tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.identity VALUES ('trigger'); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER tell AFTER UPDATE ON sync.job DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION sync.tell();
+CREATE FUNCTION sync.tell_at_commit() RETURNS integer LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.identity VALUES ('cursor'); RETURN 1; END $$;
+CREATE FUNCTION sync.work_hold(ids bigint[]) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE 'DECLARE held CURSOR WITH HOLD FOR SELECT sync.tell_at_commit()';
+	RETURN '{}';
+END $$;
+CREATE FUNCTION sync.tell_step() RETURNS integer LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.identity VALUES ('view'); RETURN 1; END $$;
+INSERT INTO sync.job_kind (kind, network, class, batch, description) VALUES ('hold', false, 2, 1, 'test');
+ALTER TABLE sync.installed_step RENAME TO step_behind;
+CREATE VIEW sync.installed_step AS SELECT s.* FROM sync.step_behind s WHERE sync.tell_step() = 1;
+END
+$node->safe_psql('postgres', "SELECT sync.job_enqueue('hold')");
+until_true("SELECT count(DISTINCT what) = 3 FROM identity", 'a deferred trigger, a held cursor and a view of sync_worker are run');
+is($node->value("SELECT string_agg(DISTINCT who, ', ') FROM identity"), 'sync_worker', 'as sync_worker, not as a superuser');
+$node->safe_psql('postgres', 'DROP VIEW sync.installed_step; ALTER TABLE sync.step_behind RENAME TO installed_step; DROP TRIGGER tell ON sync.job');
+
 # A standby
 $node->backup('copy');
 my $standby = PostgreSQL::Test::Cluster->new('standby');

@@ -26,11 +26,11 @@ sub jobs { return join ' ', split /\n/, $_[0]->value('SELECT jobname FROM cron.j
 
 my @said = split /\n/, $node->value('SELECT sync_schedule()');
 is(scalar @said, 5, 'one job a phase');
-is($said[0], 'product_sync_poll: */15 * * * *', 'and its schedule is said');
+is($said[0], 'product_sync_poll: * * * * *', 'and its schedule is said');
 is(jobs($node), "@phases", 'pg_cron has them');
 $node->value("SELECT sync_schedule('frequent')");
 is(jobs($node), "@phases", 'scheduling again makes nothing twice');
-is($node->value("SELECT schedule FROM cron.job WHERE jobname = 'product_sync_poll'"), '*/5 * * * *', 'but takes the new preset');
+is($node->value("SELECT schedule FROM cron.job WHERE jobname = 'product_sync_mirror'"), '*/30 * * * *', 'but takes the new preset');
 is($node->value("SELECT string_agg(j, ' ') FROM sync_unschedule() j"), join(' ', map { "product_sync_$_" } qw(poll mirror stage apply housekeep)), 'unscheduled by name');
 is(jobs($node), '', 'and gone');
 

@@ -27,7 +27,8 @@ sub spawn
 		open STDIN, '<', '/dev/null';
 		open STDOUT, '>', $self->{log} or POSIX::_exit(126);
 		open STDERR, '>&', \*STDOUT;
-		{ no warnings 'exec'; exec { $command[0] } @command; }
+		# Should this script be killed, the program ends too.
+		{ no warnings 'exec'; exec 'setpriv', '--pdeathsig', 'TERM', '--', @command; }
 		POSIX::_exit(127);
 	}
 	$self->{pid} = $pid;
