@@ -116,6 +116,9 @@ SELECT * FROM sync_approve_where('{}');
 SELECT * FROM sync_approve_where('{"colour": "red"}');
 SELECT * FROM sync_approve_where('{"run_id": "7"}');
 SELECT * FROM sync_approve_where('{"flags": "stale"}');
+SELECT * FROM sync_approve_where('{"paths": [null]}');
+SELECT * FROM sync_approve_where('{"without_flags": [["stale"]]}');
+SELECT * FROM sync_approve_where('{"kind": "update"}', dry_run => NULL);
 SELECT * FROM sync_approve_where('{"title": "x'' OR true --"}');
 
 -- Who: the JWT's subject counts only from PostgREST, and nobody can say so otherwise.

@@ -256,6 +256,11 @@ BEGIN
 				USING ERRCODE = 'invalid_parameter_value';
 		END IF;
 		IF wanted = 'array' THEN
+			-- A null in a list is neither like nor unlike anything: it would select every entry.
+			IF jsonb_path_exists(item.value, 'strict $[*] ? (@.type() != "string")') THEN
+				RAISE EXCEPTION 'the filter''s "%" must be a list of strings, not %', item.key, item.value
+					USING ERRCODE = 'invalid_parameter_value';
+			END IF;
 			list := ARRAY(SELECT CASE item.key WHEN 'paths' THEN sync.path_pattern(a) ELSE a END FROM jsonb_array_elements_text(item.value) a);
 		END IF;
 		condition := condition || ' AND ' || CASE item.key
@@ -325,6 +330,9 @@ LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	ids bigint[];
 BEGIN
+	IF dry_run IS NULL THEN
+		RAISE EXCEPTION 'dry_run must be true or false, not null' USING ERRCODE = 'null_value_not_allowed';
+	END IF;
 	EXECUTE 'SELECT array_agg(s.id) FROM sync.staging s WHERE s.state = ''open'' AND ' || sync.staging_condition(filter) INTO ids;
 	SELECT d.* INTO entries, fields, already, refused
 	FROM sync.decide(coalesce(ids, '{}'), decision, note, dry_run, sync.path_pattern(filter ->> 'path')) d;
@@ -367,6 +375,6 @@ COMMENT ON FUNCTION @extschema@.sync_approve(bigint[], text) IS
 COMMENT ON FUNCTION @extschema@.sync_reject(bigint[], text) IS
 'Rejects staging entries by id, the same as setting their decision; note is kept with them. Returns the counts of sync_approve(). A rejected value is not staged again until the feed''s value changes.';
 COMMENT ON FUNCTION @extschema@.sync_approve_where(jsonb, text, boolean) IS
-'Approves all open entries that a filter selects; dry_run only counts. Keys, all of which must hold: run_id, connection, kind (create, update), min_confidence and max_confidence (0 to 1), method, sku and title (LIKE patterns), vendor, paths (only entries all of whose changed fields are among these; * stands for anything, as in variants[*].price), flags and without_flags (lists), max_price_change (share of the old price). With path only fields of that path are approved. Example: SELECT * FROM sync_approve_where(''{"run_id": 7, "min_confidence": 0.9, "without_flags": ["stale"]}'', dry_run => true). Errors: 22023 unknown key or wrong type.';
+'Approves all open entries that a filter selects; dry_run only counts. Keys, all of which must hold: run_id, connection, kind (create, update), min_confidence and max_confidence (0 to 1), method, sku and title (LIKE patterns), vendor, paths (only entries all of whose changed fields are among these; * stands for anything, as in variants[*].price), flags and without_flags (lists), max_price_change (share of the old price). With path only fields of that path are approved. Example: SELECT * FROM sync_approve_where(''{"run_id": 7, "min_confidence": 0.9, "without_flags": ["stale"]}'', dry_run => true). Errors: 22023 unknown key or wrong type, 22004 dry_run is null.';
 COMMENT ON FUNCTION @extschema@.sync_reject_where(jsonb, text, boolean) IS
 'Rejects all open entries, or with the key path their fields, that a filter selects; see sync_approve_where().';
