@@ -29,6 +29,16 @@ as_root() {
 	fi
 }
 
+# Runs a command whose output matters only when it fails; then its end is shown.
+quietly() {
+	local log status=0
+
+	log=$(mktemp)
+	("$@") >"$log" 2>&1 || { status=$?; tail -n 40 "$log" >&2; }
+	rm -f "$log"
+	return $status
+}
+
 missing() {
 	local package
 	declare -A have=()
@@ -46,13 +56,13 @@ missing() {
 updated=
 apt_update() {
 	[ -n "$updated" ] && return
-	as_root apt-get -q -o DPkg::Lock::Timeout=300 update >&2
+	quietly as_root apt-get -q -o DPkg::Lock::Timeout=300 update
 	updated=1
 }
 
 apt_install() {
-	as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -q --no-install-recommends \
-		-o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold -o Dpkg::Use-Pty=0 "$@" </dev/null >&2
+	quietly as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -q --no-install-recommends \
+		-o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold -o Dpkg::Use-Pty=0 "$@" </dev/null
 }
 
 # Installs the packages while a policy forbids to start services, and without the cluster that PostgreSQL's package would make.
@@ -92,7 +102,7 @@ unpack_ftpd() {
 	new=$(mktemp -d)
 	chmod 755 "$new"
 	apt_update
-	(cd "$new" && apt-get -q -o APT::Sandbox::User=root download "${ftpd_packages[@]}" >&2)
+	(cd "$new" && quietly apt-get -q -o APT::Sandbox::User=root download "${ftpd_packages[@]}")
 	for deb in "$new"/*.deb; do
 		dpkg-deb -x "$deb" "$new/root"
 	done
