@@ -90,16 +90,25 @@ BEGIN
 END
 $install$;
 
+-- Locks a run for its transaction, or says that there is none.
+CREATE FUNCTION sync.run_lock(run_id bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+	PERFORM FROM sync.run r WHERE r.id = run_id FOR NO KEY UPDATE;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'there is no run %', run_id USING ERRCODE = 'no_data_found';
+	END IF;
+END
+$$;
+
 CREATE FUNCTION sync.run_move(run_id bigint, state text, message text DEFAULT NULL, error jsonb DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	run sync.run;
 	phase bigint;
 BEGIN
-	SELECT * INTO run FROM sync.run r WHERE r.id = run_move.run_id FOR NO KEY UPDATE;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION 'there is no run %', run_id USING ERRCODE = 'no_data_found';
-	END IF;
+	PERFORM sync.run_lock(run_id);
+	SELECT * INTO run FROM sync.run r WHERE r.id = run_move.run_id;
 	IF NOT EXISTS (SELECT FROM sync.run_transition t WHERE t.from_state = run.state AND t.to_state = run_move.state::sync.run_state) THEN
 		RAISE EXCEPTION 'run % cannot go from % to %', run_id, run.state, state
 			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'sync.run_transition lists the moves of a run.';
@@ -469,10 +478,9 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
 	run sync.run;
 BEGIN
-	SELECT * INTO run FROM sync.run r WHERE r.id = run_id FOR NO KEY UPDATE;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION 'there is no run %', run_id USING ERRCODE = 'no_data_found';
-	ELSIF run.finished_at IS NOT NULL AND run.state <> 'error' THEN
+	PERFORM sync.run_lock(run_id);
+	SELECT * INTO run FROM sync.run r WHERE r.id = run_id;
+	IF run.finished_at IS NOT NULL AND run.state <> 'error' THEN
 		RETURN run.state::text;
 	END IF;
 	DELETE FROM sync.job j WHERE j.id IN (SELECT w.id FROM sync.job w WHERE w.run_id = run.id FOR UPDATE SKIP LOCKED);
@@ -492,10 +500,9 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
 	run sync.run;
 BEGIN
-	SELECT * INTO run FROM sync.run r WHERE r.id = run_id FOR NO KEY UPDATE;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION 'there is no run %', run_id USING ERRCODE = 'no_data_found';
-	ELSIF run.state = 'retry_wait' THEN
+	PERFORM sync.run_lock(run_id);
+	SELECT * INTO run FROM sync.run r WHERE r.id = run_id;
+	IF run.state = 'retry_wait' THEN
 		-- One that is locked is being worked on.
 		UPDATE sync.job j SET run_at = now()
 		WHERE j.id IN (SELECT w.id FROM sync.job w WHERE w.run_id = run.id AND w.kind = 'run_start' FOR UPDATE SKIP LOCKED);

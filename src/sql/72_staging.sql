@@ -550,10 +550,9 @@ DECLARE
 	run sync.run;
 	approved bigint;
 BEGIN
-	SELECT * INTO run FROM sync.run r WHERE r.id = sync_release.run_id FOR NO KEY UPDATE;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION 'there is no run %', run_id USING ERRCODE = 'no_data_found';
-	ELSIF run.held_reason IS NULL OR run.state NOT IN ('review_pending', 'manual_review', 'syncing') THEN
+	PERFORM sync.run_lock(run_id);
+	SELECT * INTO run FROM sync.run r WHERE r.id = sync_release.run_id;
+	IF run.held_reason IS NULL OR run.state NOT IN ('review_pending', 'manual_review', 'syncing') THEN
 		RAISE EXCEPTION 'run % is not held for what it would change', run_id
 			USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = format('Its state is %s.', run.state),
 				  HINT = 'A run that was held before it staged anything goes on with sync_retry().';

@@ -218,7 +218,6 @@ ps_launcher_main(Datum arg pg_attribute_unused())
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	pgstat_report_appname("product_sync launcher");
-	shared_set_launcher();
 	read_setting();
 
 	for (;;)

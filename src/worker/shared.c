@@ -44,7 +44,6 @@ typedef struct WorkerSlot
 typedef struct SharedState
 {
 	LWLock	   *lock;
-	pid_t		launcher;
 	CoordinatorSlot coordinators[MAX_COORDINATORS];
 	WorkerSlot	slots[MAX_SLOTS];
 } SharedState;
@@ -102,12 +101,6 @@ shared_request(void)
 	shmem_startup_hook = shared_startup_hook;
 }
 
-bool
-shared_available(void)
-{
-	return shared != NULL;
-}
-
 /* Sets the latch of a process, if it still lives. */
 static void
 wake_process(pid_t pid)
@@ -116,27 +109,6 @@ wake_process(pid_t pid)
 
 	if (proc != NULL)
 		SetLatch(&proc->procLatch);
-}
-
-static void
-forget_launcher(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
-{
-	if (shared->launcher == MyProcPid)
-		shared->launcher = 0;
-}
-
-void
-shared_set_launcher(void)
-{
-	shared->launcher = MyProcPid;
-	before_shmem_exit(forget_launcher, (Datum) 0);
-}
-
-void
-shared_wake_launcher(void)
-{
-	if (shared)
-		wake_process(shared->launcher);
 }
 
 static void

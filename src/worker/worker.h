@@ -23,9 +23,6 @@
 
 /* shared.c */
 extern void shared_request(void);
-extern bool shared_available(void);
-extern void shared_set_launcher(void);
-extern void shared_wake_launcher(void);
 extern bool shared_set_coordinator(Oid database);
 extern void shared_clear_coordinator(void);
 extern void shared_terminate_database(Oid database);
