@@ -454,7 +454,7 @@ compare_offers(const Pair *pair, float *f)
 	}
 }
 
-/* Fills in all features of a pair but F_RIVAL, which needs the other candidates. */
+/* Fills in all features of a pair. */
 void
 features_compare(const MatchIndex *index, const MatchQuery *query, uint32_t item, float features[N_FEATURES])
 {

@@ -251,6 +251,7 @@ product_sync_match_one(PG_FUNCTION_ARGS)
 	MatchFields fields;
 	MatchItem  *item = palloc(sizeof(MatchItem));
 	MatchFound	found[MOST_CANDIDATES];
+	float		log_odds[MOST_CANDIDATES];
 	int			n;
 	int			i;
 
@@ -266,16 +267,18 @@ product_sync_match_one(PG_FUNCTION_ARGS)
 	SPI_finish();
 	item_prepare(item, &fields, mapped_index.seed, false);
 	n = match_search(&mapped_index, mapped_scratch, item, found, candidates);
+	resolve_alone(found, n, log_odds);
 	for (i = 0; i < n; i++)
 	{
 		Datum		values[5];
 		bool		nulls[5] = {fields.id.data == NULL, false, false, false, false};
+		const MatchCalibration *calibration = &calibration_shipped;
 
 		values[0] = nulls[0] ? (Datum) 0 : PointerGetDatum(cstring_to_text_with_len(fields.id.data, (int) fields.id.length));
 		values[1] = CStringGetTextDatum(existing_id(&found[i]));
-		values[2] = Float8GetDatum((double) found[i].confidence);
+		values[2] = Float8GetDatum((double) calibrate(calibration, log_odds[i]));
 		values[3] = CStringGetTextDatum(match_method_name(&found[i]));
-		values[4] = JsonbPGetDatum(match_evidence(&found[i], 0, false));
+		values[4] = JsonbPGetDatum(match_evidence(&found[i], 0, log_odds[i], calibration, false));
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;
@@ -291,15 +294,15 @@ search_feed_rows(MatchOutcomes *outcomes, SPITupleTable *rows, uint64 n, MatchIt
 	{
 		MemoryContext old = MemoryContextSwitchTo(row_context);
 		MatchFields fields;
-		MatchFound	found;
-		bool		any;
+		MatchFound	found[MATCH_KEPT];
+		int			n_found;
 		bool		isnull;
 
 		match_read_row(rows->vals[i], rows->tupdesc, 2, &fields);
 		item_prepare(item, &fields, mapped_index.seed, false);
-		any = match_search(&mapped_index, mapped_scratch, item, &found, 1) > 0;
+		n_found = match_search(&mapped_index, mapped_scratch, item, found, MATCH_KEPT);
 		MemoryContextSwitchTo(old);
-		outcomes_add(outcomes, &fields.id, DatumGetInt32(SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull)), any ? &found : NULL);
+		outcomes_add(outcomes, &fields.id, DatumGetInt32(SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull)), found, n_found);
 		MemoryContextReset(row_context);
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -312,17 +315,22 @@ emit_feed_matches(ReturnSetInfo *result, const MatchOutcomes *outcomes, MemoryCo
 
 	for (i = 0; i < outcomes->n; i++)
 	{
-		const MatchOutcome *row = &outcomes->rows[i];
-		MemoryContext old = MemoryContextSwitchTo(row_context);
+		const MatchRow *row = &outcomes->rows[i];
+		const MatchRowId *row_id = &outcomes->row_ids[i];
+		const MatchFound *found = &row->found[row->chosen < 0 ? 0 : row->chosen];
+		MemoryContext old;
 		Datum		values[6];
 		bool		nulls[6] = {false};
 
-		values[0] = Int64GetDatum(strtoll(pnstrdup(outcomes->ids + row->id, row->id_length), NULL, 10));
-		values[1] = Int32GetDatum((int32) row->group);
-		values[2] = Int64GetDatum(strtoll(existing_id(&row->found), NULL, 10));
-		values[3] = Float8GetDatum((double) row->found.confidence);
-		values[4] = CStringGetTextDatum(match_method_name(&row->found));
-		values[5] = JsonbPGetDatum(match_evidence(&row->found, outcomes->shift, row->shared));
+		if (!outcome_worth(row))
+			continue;
+		old = MemoryContextSwitchTo(row_context);
+		values[0] = Int64GetDatum(strtoll(pnstrdup(outcomes->ids + row_id->start, row_id->length), NULL, 10));
+		values[1] = Int32GetDatum((int32) row_id->group);
+		values[2] = Int64GetDatum(strtoll(existing_id(found), NULL, 10));
+		values[3] = Float8GetDatum((double) row->confidence);
+		values[4] = CStringGetTextDatum(match_method_name(found));
+		values[5] = JsonbPGetDatum(match_evidence(found, outcomes->shares.shift, row->log_odds, &calibration_shipped, row->shared));
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(row_context);
@@ -357,7 +365,7 @@ product_sync_match_feed(PG_FUNCTION_ARGS)
 		SPI_freetuptable(SPI_tuptable);
 	} while (SPI_processed > 0);
 	SPI_cursor_close(portal);
-	outcomes_settle(&outcomes, &mapped_index);
+	outcomes_settle(&outcomes, true, &calibration_shipped);
 	emit_feed_matches((ReturnSetInfo *) fcinfo->resultinfo, &outcomes, row);
 	SPI_finish();
 	return (Datum) 0;

@@ -2,9 +2,10 @@
  * match_evidence.c
  *	  What spoke for and against a match, as jsonb that a person can read.
  *
- * {"score": the sum, "added": {piece: what it added to the sum, ...}}, and where they hold: "key_shared" (several existing items have the
- * key), "contradicted" (something says that it is another thing to sell), "shared" (another incoming item claims the same existing one
- * with more right).  The piece share_of_matches is what the whole table's share of matches added.  The confidence is 1 / (1 + exp(-score)), unless a key lifts it or one of the three caps it.
+ * {"score": log odds before the supplier's calibration, "added": {piece: what it added to the log odds, ...}}, and where they hold:
+ * "key_shared" (several existing items have the key), "contradicted" (something says that it is another thing to sell), "shared"
+ * (another incoming item claims the same existing one).  The pieces share_of_matches, rivals and supplier are what resolve.c and
+ * calibrate.c added; the confidence is 1 / (1 + exp(-sum of all pieces)), but of rows that claim one item only the best exceeds 0.94.
  */
 #include "match/match_pg.h"
 
@@ -47,32 +48,40 @@ push_true(JsonbParseState **state, const char *name)
 	pushJsonbValue(state, WJB_VALUE, &value);
 }
 
-/* The evidence for a match; shift and shared are those of its MatchOutcomes, 0 and false where it stands alone. */
+/* Adds what one piece added to the score, unless that is nothing. */
+static void
+push_added(JsonbParseState **state, const char *name, float added)
+{
+	if (fabsf(added) >= 0.005f)
+		push_number(state, name, added);
+}
+
+/*
+ * The evidence for a match.  shift and log_odds are those of its MatchOutcomes' shares and its MatchRow; shared tells that another row
+ * claims the same.
+ */
 Jsonb *
-match_evidence(const MatchFound *found, float shift, bool shared)
+match_evidence(const MatchFound *found, float shift, float log_odds, const MatchCalibration *calibration, bool shared)
 {
 	JsonbParseState *state = NULL;
 	JsonbValue *result;
+	float		sum = calibration->slope * log_odds + calibration->offset;
 	int			i;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_number(&state, "score", found->logit + shift);
+	push_number(&state, "score", log_odds);
 	push_key(&state, "added");
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	push_number(&state, "start", score_bias());
-	if (fabsf(shift) >= 0.005f)
-		push_number(&state, "share_of_matches", shift);
 	for (i = 0; i < N_FEATURES; i++)
-	{
-		float		added = score_weight(i) * found->features[i];
-
-		if (fabsf(added) >= 0.005f)
-			push_number(&state, score_feature_name(i), added);
-	}
+		push_added(&state, score_feature_name(i), (float) found->added[i] / 100);
+	push_added(&state, "share_of_matches", shift);
+	push_added(&state, "rivals", log_odds - found->score - shift);
+	push_added(&state, "supplier", sum - log_odds);
 	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-	if (found->key_shared)
+	if (found->doubts & DOUBT_KEY_SHARED)
 		push_true(&state, "key_shared");
-	if (score_contradicted(found->features))
+	if (found->doubts & DOUBT_CONTRADICTED)
 		push_true(&state, "contradicted");
 	if (shared)
 		push_true(&state, "shared");

@@ -12,6 +12,7 @@
 #include "utils/jsonb.h"
 #include "utils/tuplestore.h"
 
+#include "match/resolve.h"
 #include "match/search.h"
 
 #define MATCH_BATCH 1024		/* rows that are fetched and searched at a time */
@@ -31,31 +32,30 @@ typedef struct MatchOwner
 	MemoryContextCallback callback;
 } MatchOwner;
 
-/* The best match of an incoming item. */
-typedef struct MatchOutcome
+/* Id of an incoming item. */
+typedef struct MatchRowId
 {
-	size_t		id;				/* where the incoming id begins in MatchOutcomes.ids */
+	size_t		start;			/* in MatchOutcomes.ids */
 	int64		group;
-	uint32_t	id_length;
-	bool		shared;			/* another incoming item has the better claim to the same existing one */
-	MatchFound	found;
-} MatchOutcome;
+	uint32_t	length;
+} MatchRowId;
 
 typedef struct MatchOutcomes
 {
-	MatchOutcome *rows;
+	MatchRow   *rows;
+	MatchRowId *row_ids;
 	size_t		n;
 	size_t		room;
-	size_t		n_without;		/* incoming items that are like nothing */
-	float		shift;			/* of all scores; see score_shift() */
+	MatchShares shares;
 	char	   *ids;
 	size_t		ids_used;
 	size_t		ids_room;
 } MatchOutcomes;
 
 /* match_outcome.c */
-extern void outcomes_add(MatchOutcomes *outcomes, const MatchText *id, int64 group, const MatchFound *found);
-extern void outcomes_settle(MatchOutcomes *outcomes, const MatchIndex *index);
+extern void outcomes_add(MatchOutcomes *outcomes, const MatchText *id, int64 group, const MatchFound *found, int n);
+extern void outcomes_settle(MatchOutcomes *outcomes, bool estimate, const MatchCalibration *calibration);
+extern bool outcome_worth(const MatchRow *row);
 
 /* match_rows.c */
 extern MatchOwner *match_owner_create(MemoryContext context);
@@ -66,7 +66,7 @@ extern void match_need_scratch(MatchOwner *owner);
 extern uint64 match_seed(void);
 
 /* match_evidence.c */
-extern Jsonb *match_evidence(const MatchFound *found, float shift, bool shared);
+extern Jsonb *match_evidence(const MatchFound *found, float shift, float log_odds, const MatchCalibration *calibration, bool shared);
 extern const char *match_method_name(const MatchFound *found);
 
 /* match_item.c */

@@ -51,18 +51,18 @@ search_incoming(MatchOwner *owner, const char *query, MatchOutcomes *outcomes)
 		{
 			MemoryContext old = MemoryContextSwitchTo(batch);
 			MatchFields fields;
-			MatchFound	found;
+			MatchFound	found[MATCH_KEPT];
 			int			n = 0;
 
 			match_read_row(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &fields);
 			if (fields.id.data != NULL)
 			{
 				item_prepare(item, &fields, owner->index.seed, false);
-				n = match_search(&owner->index, owner->scratch, item, &found, 1);
+				n = match_search(&owner->index, owner->scratch, item, found, MATCH_KEPT);
 			}
 			MemoryContextSwitchTo(old);
 			if (fields.id.data != NULL)
-				outcomes_add(outcomes, &fields.id, 0, n > 0 ? &found : NULL);
+				outcomes_add(outcomes, &fields.id, 0, found, n);
 			CHECK_FOR_INTERRUPTS();
 		}
 		SPI_freetuptable(SPI_tuptable);
@@ -82,19 +82,24 @@ emit_outcomes(ReturnSetInfo *result, const MatchIndex *index, const MatchOutcome
 
 	for (i = 0; i < outcomes->n; i++)
 	{
-		const MatchOutcome *row = &outcomes->rows[i];
-		MemoryContext old = MemoryContextSwitchTo(row_context);
+		const MatchRow *row = &outcomes->rows[i];
+		const MatchRowId *row_id = &outcomes->row_ids[i];
+		const MatchFound *found = &row->found[row->chosen < 0 ? 0 : row->chosen];
+		MemoryContext old;
 		Datum		values[5];
 		bool		nulls[5] = {false};
 		const char *id;
 		size_t		length;
 
-		id = mindex_item_id(index, row->found.item, &length);
-		values[0] = PointerGetDatum(cstring_to_text_with_len(outcomes->ids + row->id, (int) row->id_length));
+		if (!outcome_worth(row))
+			continue;
+		old = MemoryContextSwitchTo(row_context);
+		id = mindex_item_id(index, found->item, &length);
+		values[0] = PointerGetDatum(cstring_to_text_with_len(outcomes->ids + row_id->start, (int) row_id->length));
 		values[1] = PointerGetDatum(cstring_to_text_with_len(id, (int) length));
-		values[2] = Float8GetDatum((double) row->found.confidence);
-		values[3] = CStringGetTextDatum(match_method_name(&row->found));
-		values[4] = JsonbPGetDatum(match_evidence(&row->found, outcomes->shift, row->shared));
+		values[2] = Float8GetDatum((double) row->confidence);
+		values[3] = CStringGetTextDatum(match_method_name(found));
+		values[4] = JsonbPGetDatum(match_evidence(found, outcomes->shares.shift, row->log_odds, &calibration_shipped, row->shared));
 		MemoryContextSwitchTo(old);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 		MemoryContextReset(row_context);
@@ -123,7 +128,7 @@ product_sync_match(PG_FUNCTION_ARGS)
 	owner = match_owner_create(work);
 	match_build_index(owner, existing_query, 0);
 	search_incoming(owner, incoming_query, &outcomes);
-	outcomes_settle(&outcomes, &owner->index);
+	outcomes_settle(&outcomes, true, &calibration_shipped);
 	emit_outcomes((ReturnSetInfo *) fcinfo->resultinfo, &owner->index, &outcomes);
 	SPI_finish();
 	MemoryContextDelete(work);

@@ -16,8 +16,6 @@
 #define MAX_POSTINGS 20000		/* walked for an item, of all its tokens */
 #define MAX_LIST 8000			/* of one token */
 #define MIN_REMAINING 0.35f		/* share of an item's weight below which what is left cannot make a match alone */
-#define MAX_KEY_ITEMS 8			/* candidates that one exact key may give */
-#define MAX_CANDIDATES (MATCH_CANDIDATES + 4 * MAX_KEY_ITEMS)
 
 struct MatchScratch
 {
@@ -291,16 +289,13 @@ rank_candidates(const MatchIndex *index, MatchScratch *scratch)
 }
 
 /*
- * Finds up to want existing items, best first, with their confidence.  Returns how many were found.  The item must have been prepared with the
- * index's seed.
+ * Lists the existing items that are compared in full with the item, most promising first.  Returns how many there are.  Afterwards
+ * features_compare() takes match_query().
  */
 int
-match_search(const MatchIndex *index, MatchScratch *scratch, const MatchItem *item, MatchFound *found, int want)
+match_candidates(const MatchIndex *index, MatchScratch *scratch, const MatchItem *item, uint32_t candidates[MAX_CANDIDATES])
 {
-	MatchFound	compared[MAX_CANDIDATES];
 	int			n;
-	int			i;
-	int			j;
 
 	if (index->n_items == 0)
 		return 0;
@@ -310,15 +305,38 @@ match_search(const MatchIndex *index, MatchScratch *scratch, const MatchItem *it
 	walk_postings(index, scratch);
 	pick_candidates(scratch);
 	n = rank_candidates(index, scratch);
+	memcpy(candidates, scratch->candidates, (size_t) n * sizeof(uint32_t));
+	return n;
+}
+
+/* The item that was searched for last. */
+const MatchQuery *
+match_query(const MatchScratch *scratch)
+{
+	return &scratch->query;
+}
+
+/*
+ * Finds up to want existing items, best first.  Returns how many were found.  The item must have been prepared with the index's seed.
+ */
+int
+match_search(const MatchIndex *index, MatchScratch *scratch, const MatchItem *item, MatchFound *found, int want)
+{
+	MatchFound	compared[MAX_CANDIDATES];
+	uint32_t	candidates[MAX_CANDIDATES];
+	int			n = match_candidates(index, scratch, item, candidates);
+	int			i;
+	int			j;
+
 	for (i = 0; i < n; i++)
 	{
+		float		features[N_FEATURES];
 		MatchFound	one;
 
-		memset(&one, 0, sizeof(one));
-		one.item = scratch->candidates[i];
-		features_compare(index, &scratch->query, one.item, one.features);
-		score_pair(&one);
-		for (j = i; j > 0 && compared[j - 1].logit < one.logit; j--)
+		one.item = candidates[i];
+		features_compare(index, &scratch->query, one.item, features);
+		score_pair(&one, features);
+		for (j = i; j > 0 && compared[j - 1].score < one.score; j--)
 			compared[j] = compared[j - 1];
 		compared[j] = one;
 	}

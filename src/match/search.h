@@ -10,6 +10,9 @@
 
 #define MATCH_COMPARED 8		/* candidates whose features are all computed */
 
+#define MAX_KEY_ITEMS 8			/* candidates that one exact key may give */
+#define MAX_CANDIDATES (MATCH_CANDIDATES + 4 * MAX_KEY_ITEMS)
+
 typedef struct MatchScratch MatchScratch;
 
 /* A token of the item that is looked for. */
@@ -45,6 +48,8 @@ typedef struct MatchQuery
 
 extern MatchScratch *scratch_create(const MatchIndex *index);
 extern void scratch_free(MatchScratch *scratch);
+extern int	match_candidates(const MatchIndex *index, MatchScratch *scratch, const MatchItem *item, uint32_t candidates[MAX_CANDIDATES]);
+extern const MatchQuery *match_query(const MatchScratch *scratch);
 extern int	match_search(const MatchIndex *index, MatchScratch *scratch, const MatchItem *item, MatchFound *found, int want);
 
 /* features.c */

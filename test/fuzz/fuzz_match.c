@@ -105,7 +105,7 @@ fuzz_items(const char *text, size_t size)
 
 		item_prepare(&item, &items[i], SEED, false);
 		for (k = match_search(&index, scratch, &item, found, 4); k-- > 0;)
-			must(found[k].item < index.n_items && found[k].confidence >= 0 && found[k].confidence <= 1);
+			must(found[k].item < index.n_items && found[k].score == found[k].score);
 	}
 	scratch_free(scratch);
 	mindex_free(&index);

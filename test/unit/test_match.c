@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "match/resolve.h"
 #include "match/search.h"
 
 #define SEED 42
@@ -250,9 +251,16 @@ build(MatchIndex *index)
 		abort();
 }
 
+/* A match and how sure it is. */
+typedef struct Best
+{
+	MatchFound	found;
+	float		confidence;
+} Best;
+
 /* Searches for an item.  Returns the id of the best match in a static buffer, "" where there is none. */
 static const char *
-best(const MatchIndex *index, const TestItem *wanted, MatchFound *found)
+best(const MatchIndex *index, const TestItem *wanted, Best *result)
 {
 	static char id[32];
 	MatchScratch *scratch = scratch_create(index);
@@ -260,10 +268,20 @@ best(const MatchIndex *index, const TestItem *wanted, MatchFound *found)
 	MatchItem  *item = malloc(sizeof(MatchItem));
 	size_t		length = 0;
 	const char *text = "";
+	MatchFound	found[5];
+	float		log_odds[5];
+	int			n;
 
+	memset(result, 0, sizeof(Best));
 	item_prepare(item, &fields, index->seed, false);
-	if (match_search(index, scratch, item, found, 1) > 0)
-		text = mindex_item_id(index, found->item, &length);
+	n = match_search(index, scratch, item, found, 5);
+	resolve_alone(found, n, log_odds);
+	if (n > 0)
+	{
+		result->found = found[0];
+		result->confidence = calibrate(&calibration_shipped, log_odds[0]);
+		text = mindex_item_id(index, found[0].item, &length);
+	}
 	memcpy(id, text, length);
 	id[length] = '\0';
 	free(item);
@@ -274,21 +292,21 @@ best(const MatchIndex *index, const TestItem *wanted, MatchFound *found)
 static void
 test_search(const MatchIndex *index)
 {
-	MatchFound	found;
+	Best		found;
 	const char *id;
 
 	id = best(index, &(TestItem) {"x", NULL, "0036000291452", NULL, NULL, "camera", 0}, &found);
-	ok(strcmp(id, "1") == 0 && found.method == METHOD_GTIN && found.confidence > 0.95f, "an equal GTIN is near certain");
+	ok(strcmp(id, "1") == 0 && found.found.method == METHOD_GTIN && found.confidence > 0.95f, "an equal GTIN is near certain");
 	id = best(index, &(TestItem) {"x", NULL, "0036000291452", "Canon", NULL, "camera 3 pack", 0}, &found);
 	ok(found.confidence < 0.95f, "a contradicted GTIN is not");
 	id = best(index, &(TestItem) {"x", NULL, "96385074", "Acme", NULL, "stapler", 0}, &found);
-	ok(found.key_shared && found.confidence < 0.95f, "nor is one that two existing items have");
+	ok((found.found.doubts & DOUBT_KEY_SHARED) && found.confidence < 0.95f, "nor is one that two existing items have");
 	id = best(index, &(TestItem) {"x", NULL, NULL, "SONY", "DSCW170B", "W170 camera", 0}, &found);
-	ok(strcmp(id, "2") == 0 && found.method == METHOD_BRAND_MPN && found.confidence > 0.95f, "brand and part number, written another way");
+	ok(strcmp(id, "2") == 0 && found.found.method == METHOD_BRAND_MPN && found.confidence > 0.95f, "brand and part number, written another way");
 	id = best(index, &(TestItem) {"x", NULL, NULL, "Timken", "59253", "Timken wheel bearing", 0}, &found);
 	ok(found.confidence < 0.5f, "an equal part number of another brand is no match");
 	id = best(index, &(TestItem) {"x", NULL, NULL, NULL, NULL, "Cyber-shot DSCW150 camera by Sony", 0}, &found);
-	ok(strcmp(id, "1") == 0 && found.method == METHOD_TOKENS && found.confidence > 0.5f, "a title finds its item");
+	ok(strcmp(id, "1") == 0 && found.found.method == METHOD_TOKENS && found.confidence > 0.5f, "a title finds its item");
 	id = best(index, &(TestItem) {"x", NULL, NULL, "HP", NULL, "HP 35A toner cartridge CB435A black", 58}, &found);
 	ok(strcmp(id, "3") == 0, "the original and not the remanufactured one");
 	id = best(index, &(TestItem) {"x", NULL, NULL, "Kingston", NULL, "Kingston DataTraveler 32GB USB drive", 0}, &found);
@@ -307,7 +325,7 @@ test_equal_items(void)
 {
 	IndexBuilder *builder = mindex_begin(SEED, 1);
 	MatchIndex	index;
-	MatchFound	found;
+	Best		found;
 	char		number[16];
 	int			i;
 
@@ -323,7 +341,7 @@ test_equal_items(void)
 	}
 	ok(mindex_finish(builder, &index), "an index of equal items is built");
 	best(&index, &(TestItem) {"x", "same", "4006381333931", "Acme", "M1234", "the same title every time", 1}, &found);
-	ok(found.key_shared && found.confidence < 0.95f, "among equal items none is approved");
+	ok((found.found.doubts & DOUBT_KEY_SHARED) && found.confidence < 0.95f, "among equal items none is approved");
 	mindex_free(&index);
 }
 
@@ -348,7 +366,7 @@ open_damaged(const char *data, size_t length, size_t at, char change, const char
 	status = mindex_open(&index, path);
 	if (status == INDEX_OK)
 	{
-		MatchFound	found;
+		Best		found;
 
 		best(&index, &existing[0], &found);
 	}
@@ -362,8 +380,8 @@ test_file(const MatchIndex *index)
 	char		path[] = "/tmp/test_match-XXXXXX";
 	char		other[64];
 	MatchIndex	mapped;
-	MatchFound	a;
-	MatchFound	b;
+	Best		a;
+	Best		b;
 	struct stat info;
 	char	   *data;
 	size_t		size;
