@@ -267,7 +267,7 @@ product_sync_match_one(PG_FUNCTION_ARGS)
 	SPI_finish();
 	item_prepare(item, &fields, mapped_index.seed, false);
 	n = match_search(&mapped_index, mapped_scratch, item, found, candidates);
-	resolve_alone(found, n, log_odds);
+	assign_alone(found, n, log_odds);
 	for (i = 0; i < n; i++)
 	{
 		Datum		values[5];

@@ -4,7 +4,7 @@
  *
  * {"score": log odds before the supplier's calibration, "added": {piece: what it added to the log odds, ...}}, and where they hold:
  * "key_shared" (several existing items have the key), "contradicted" (something says that it is another thing to sell), "shared"
- * (another incoming item claims the same existing one).  The pieces share_of_matches, rivals and supplier are what resolve.c and
+ * (another incoming item claims the same existing one).  The pieces share_of_matches, rivals and supplier are what assign.c and
  * calibrate.c added; the confidence is 1 / (1 + exp(-sum of all pieces)), but of rows that claim one item only the best exceeds 0.94.
  */
 #include "match/match_pg.h"

@@ -52,8 +52,8 @@ outcomes_add(MatchOutcomes *outcomes, const MatchText *id, int64 group, const Ma
 void
 outcomes_settle(MatchOutcomes *outcomes, bool estimate, const MatchCalibration *calibration)
 {
-	if ((estimate && !resolve_estimate(outcomes->rows, outcomes->n, &outcomes->shares)) ||
-		!resolve_rows(outcomes->rows, outcomes->n, &outcomes->shares, calibration))
+	if ((estimate && !assign_estimate(outcomes->rows, outcomes->n, &outcomes->shares)) ||
+		!assign_rows(outcomes->rows, outcomes->n, &outcomes->shares, calibration))
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory while matching products")));

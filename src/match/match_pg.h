@@ -12,7 +12,7 @@
 #include "utils/jsonb.h"
 #include "utils/tuplestore.h"
 
-#include "match/resolve.h"
+#include "match/assign.h"
 #include "match/search.h"
 
 #define MATCH_BATCH 1024		/* rows that are fetched and searched at a time */

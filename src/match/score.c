@@ -3,7 +3,7 @@
  *	  Adds up the evidence for and against two items being the same.
  *
  * A linear model in log odds: score = bias + sum of weight × feature, against the item being new.  The weights are data (model.def),
- * fitted by `make fit`.  What the score is worth beside its rivals and other rows is resolve.c's to say, and what it is worth for one
+ * fitted by `make fit`.  What the score is worth beside its rivals and other rows is assign.c's to say, and what it is worth for one
  * supplier calibrate.c's.
  */
 #include "match/score.h"

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "match/resolve.h"
+#include "match/assign.h"
 #include "match/search.h"
 
 #define SEED 42
@@ -275,7 +275,7 @@ best(const MatchIndex *index, const TestItem *wanted, Best *result)
 	memset(result, 0, sizeof(Best));
 	item_prepare(item, &fields, index->seed, false);
 	n = match_search(index, scratch, item, found, 5);
-	resolve_alone(found, n, log_odds);
+	assign_alone(found, n, log_odds);
 	if (n > 0)
 	{
 		result->found = found[0];

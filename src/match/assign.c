@@ -1,5 +1,5 @@
 /*
- * resolve.c
+ * assign.c
  *	  One existing item for each incoming one: probabilities that take rivals on both sides into account.
  *
  * A matching gives each row at most one item and, as far as the supplier's rows are unique, each item at most one row; its weight is the
@@ -13,7 +13,7 @@
  * Saerens, Latinne and Decaestecker, "Adjusting the outputs of a classifier to new a priori probabilities", 2002), and whether the rows
  * repeat themselves, in which case an item is not the less likely for another row's claim.
  */
-#include "match/resolve.h"
+#include "match/assign.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -260,7 +260,7 @@ estimate_exclusive(const Graph *graph)
  * Estimates what the rows tell of the supplier; rows without candidates count too.  Returns false when memory is out.
  */
 bool
-resolve_estimate(const MatchRow *rows, size_t n, MatchShares *shares)
+assign_estimate(const MatchRow *rows, size_t n, MatchShares *shares)
 {
 	float		trust = (float) n / ((float) n + TRUSTED_ROWS);
 	MatchShares now = {0, 0};
@@ -356,7 +356,7 @@ mark_shared(const Graph *graph, MatchRow *rows)
  * Sets chosen, shared, log_odds and confidence of all rows.  Returns false, with nothing set, when memory is out.
  */
 bool
-resolve_rows(MatchRow *rows, size_t n, const MatchShares *shares, const MatchCalibration *calibration)
+assign_rows(MatchRow *rows, size_t n, const MatchShares *shares, const MatchCalibration *calibration)
 {
 	Graph		graph;
 	size_t		i;
@@ -379,7 +379,7 @@ resolve_rows(MatchRow *rows, size_t n, const MatchShares *shares, const MatchCal
 
 /* Log odds of each candidate of an item that stands alone. */
 void
-resolve_alone(const MatchFound *found, int n, float log_odds[])
+assign_alone(const MatchFound *found, int n, float log_odds[])
 {
 	float		sum = 1;
 	int			i;

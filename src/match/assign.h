@@ -1,11 +1,11 @@
 /*
- * resolve.h
+ * assign.h
  *	  Which existing item each of many incoming ones is, and how likely, seen together.
  *
  * Plain C.
  */
-#ifndef MATCH_RESOLVE_H
-#define MATCH_RESOLVE_H
+#ifndef MATCH_ASSIGN_H
+#define MATCH_ASSIGN_H
 
 #include "match/calibrate.h"
 #include "match/score.h"
@@ -31,8 +31,8 @@ typedef struct MatchShares
 } MatchShares;
 
 extern const MatchShares shares_unknown;
-extern bool resolve_estimate(const MatchRow *rows, size_t n, MatchShares *shares);
-extern bool resolve_rows(MatchRow *rows, size_t n, const MatchShares *shares, const MatchCalibration *calibration);
-extern void resolve_alone(const MatchFound *found, int n, float log_odds[]);
+extern bool assign_estimate(const MatchRow *rows, size_t n, MatchShares *shares);
+extern bool assign_rows(MatchRow *rows, size_t n, const MatchShares *shares, const MatchCalibration *calibration);
+extern void assign_alone(const MatchFound *found, int n, float log_odds[]);
 
 #endif
