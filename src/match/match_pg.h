@@ -72,7 +72,11 @@ extern const char *match_method_name(const MatchFound *found);
 /* match_item.c */
 extern void match_read_json(Jsonb *item, MatchFields *fields);
 
+/* match_learn.c */
+extern MatchCalibration match_supplier_calibration(const char *supplier);
+
 /* match_columns.c */
+extern char *match_columns_supplier(Jsonb *columns);
 extern char *match_columns_query(Oid relation, bool incoming, Jsonb *columns);
 
 #endif

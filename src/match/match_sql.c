@@ -75,7 +75,7 @@ search_incoming(MatchOwner *owner, const char *query, MatchOutcomes *outcomes)
 
 /* Puts the outcomes into the function's result. */
 static void
-emit_outcomes(ReturnSetInfo *result, const MatchIndex *index, const MatchOutcomes *outcomes)
+emit_outcomes(ReturnSetInfo *result, const MatchIndex *index, const MatchOutcomes *outcomes, const MatchCalibration *calibration)
 {
 	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "match row", ALLOCSET_DEFAULT_SIZES);
 	size_t		i;
@@ -99,7 +99,7 @@ emit_outcomes(ReturnSetInfo *result, const MatchIndex *index, const MatchOutcome
 		values[1] = PointerGetDatum(cstring_to_text_with_len(id, (int) length));
 		values[2] = Float8GetDatum((double) row->confidence);
 		values[3] = CStringGetTextDatum(match_method_name(found));
-		values[4] = JsonbPGetDatum(match_evidence(found, outcomes->shares.shift, row->log_odds, &calibration_shipped, row->shared));
+		values[4] = JsonbPGetDatum(match_evidence(found, outcomes->shares.shift, row->log_odds, calibration, row->shared));
 		MemoryContextSwitchTo(old);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 		MemoryContextReset(row_context);
@@ -119,17 +119,19 @@ product_sync_match(PG_FUNCTION_ARGS)
 	char	   *existing_query = match_columns_query(existing, false, columns);
 	MatchOwner *owner;
 	MatchOutcomes outcomes = {0};
+	MatchCalibration calibration;
 	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "sync_match", ALLOCSET_DEFAULT_SIZES);
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
+	calibration = match_supplier_calibration(match_columns_supplier(columns));
 	MemoryContextSwitchTo(work);
 	owner = match_owner_create(work);
 	match_build_index(owner, existing_query, 0);
 	search_incoming(owner, incoming_query, &outcomes);
-	outcomes_settle(&outcomes, true, &calibration_shipped);
-	emit_outcomes((ReturnSetInfo *) fcinfo->resultinfo, &owner->index, &outcomes);
+	outcomes_settle(&outcomes, true, &calibration);
+	emit_outcomes((ReturnSetInfo *) fcinfo->resultinfo, &owner->index, &outcomes, &calibration);
 	SPI_finish();
 	MemoryContextDelete(work);
 	return (Datum) 0;
