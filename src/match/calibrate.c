@@ -22,7 +22,7 @@ const MatchCalibration calibration_shipped = {1, 0};
 
 #define MOST_LOG_ODDS 9.0f		/* nothing is surer than this: 0.99988 */
 
-#define FARTHEST_REVIEW 30.0	/* log odds of a review beyond which it tells no more */
+#define FARTHEST_REVIEW MOST_LOG_ODDS	/* beyond, a review tells no more: one that surprises must not turn the curve by itself */
 
 #define ROUNDS 60
 #define HALVINGS 30
@@ -59,7 +59,7 @@ calibrate(const MatchCalibration *calibration, float log_odds)
 static double
 held(float log_odds)
 {
-	return log_odds > FARTHEST_REVIEW ? FARTHEST_REVIEW : log_odds < -FARTHEST_REVIEW ? -FARTHEST_REVIEW : log_odds;
+	return (double) (log_odds > FARTHEST_REVIEW ? FARTHEST_REVIEW : log_odds < -FARTHEST_REVIEW ? -FARTHEST_REVIEW : log_odds);
 }
 
 /* Weighs the curve of fit->slope and fit->offset against the reviews and the prior. */

@@ -230,6 +230,7 @@ LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' 
 DECLARE
 	worth constant double precision := 0.3;
 	shared_most constant double precision := 0.94;
+	sure constant double precision := 9;	-- log odds of a link: the most that calibrate() gives
 	run record;
 	only_one double precision;
 	forgotten bigint;
@@ -256,7 +257,7 @@ BEGIN
 	claim AS MATERIALIZED (
 		SELECT m.id, m.variant_id, m.method, m.confidence, m.evidence, (m.product_no - 1) / run.range_size AS range_no,
 			   (m.evidence ->> 'score')::double precision AS score,
-			   CASE WHEN m.method = 'link' THEN exp(30::double precision)
+			   CASE WHEN m.method = 'link' THEN exp(sure)
 					ELSE exp(least(greatest((m.evidence ->> 'score')::double precision, -30), 30)) END AS odds
 		FROM sync.match_result m JOIN claimed c ON c.variant_id = m.variant_id
 		WHERE m.run_id = run.id AND m.confidence >= worth),
