@@ -388,7 +388,7 @@ BEGIN
 	SELECT r.connection, r.feed_file_id INTO STRICT run FROM sync.run r WHERE r.id = stage_range.run_id;
 	SELECT array_agg(s.id) INTO present FROM sync.staging s WHERE s.run_id = stage_range.run_id AND s.product_no BETWEEN from_no AND to_no;
 	DELETE FROM sync.staging s
-	WHERE s.id = ANY (present) AND s.state = 'open' AND s.decision = 'pending'
+	WHERE s.id = ANY (present) AND s.state = 'open' AND s.decision = 'pending' AND s.match_correct IS NULL
 	  AND NOT EXISTS (SELECT FROM sync.staging_field f WHERE f.staging_id = s.id AND f.decision <> 'pending');
 	SELECT coalesce(array_agg(s.product_no), '{}') INTO done FROM sync.staging s WHERE s.id = ANY (present);
 
