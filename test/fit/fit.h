@@ -47,6 +47,7 @@ typedef struct LabelledSet
 	SetSide		sides[2];
 	TruePair   *pairs;
 	uint32_t	n_pairs;
+	double		missing;		/* share of the true pairs that have no label */
 } LabelledSet;
 
 typedef struct LabelledSets

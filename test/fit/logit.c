@@ -9,9 +9,12 @@
  * left is the deviation, held to 0 by a normal prior, as are the weights.  So a group with no match at all still counts against weights
  * that would make one.
  *
+ * Labels may be incomplete.  Where a share m of the true pairs has none, a row without one is new or has a match nobody wrote down:
+ * its probability is that of being new + m x that of having a match.
+ *
  * The method is Newton's with bounds: in each round the quadratic approximation is made least within the signs' bounds by cyclic
- * coordinate descent, and the step halved until the objective falls.  The objective is convex but for rows with several right candidates;
- * there the part of the Hessian that may be negative is left out, so that each step still leads down.  Starting from 0 and summing in
+ * coordinate descent, and the step halved until the objective falls.  The objective is convex but for rows with several right candidates
+ * and for missing labels; there the part of the Hessian that may be negative is left out, so that each step still leads down.  Starting from 0 and summing in
  * order, it gives the same on each run, whatever model there was before.
  */
 #include "logit.h"
@@ -32,6 +35,8 @@
 
 /* Candidates below this cannot change the curvature, which need not be exact. */
 #define NEGLIGIBLE 1e-7
+
+#define LEAST_LIKELY 1e-300
 
 /* Parameters in this order: weights, bias, deviations. */
 typedef struct Problem
@@ -62,16 +67,20 @@ bounded(const Problem *p, int i, double value)
 }
 
 /*
- * Probabilities of the candidates of a row.  Returns the negative logarithm of that of a right answer; *right is the sum of the right
- * ones' probabilities, and *any of all.
+ * Probabilities of the candidates of a row.  Returns the negative logarithm of that of the label; *any is the sum of the probabilities.
+ * Of a right candidate's probability *wanted is the inverse of the right ones' sum, so that their products add up to 1; in a row without
+ * a label it is what makes all of them add up to the probability that the label is missing.
  */
 static double
-row_probabilities(const Problem *p, const double *x, const LogitRow *row, double *right, double *any)
+row_probabilities(const Problem *p, const double *x, const LogitRow *row, double *wanted, double *any)
 {
 	const LogitData *data = p->data;
 	double		base = x[data->n_features] + x[data->n_features + 1 + row->group] + data->offsets[row->group];
+	double		missing = data->missing[row->group];
 	double		most = 0;
+	double		right = 0;
 	double		sum;
+	double		likely;
 	int			i;
 	int			k;
 
@@ -88,33 +97,34 @@ row_probabilities(const Problem *p, const double *x, const LogitRow *row, double
 	sum = exp(-most);
 	for (k = 0; k < row->n; k++)
 		sum += exp(p->probability[k] - most);
-	*right = *any = 0;
+	*any = 0;
 	for (k = 0; k < row->n; k++)
 	{
 		p->probability[k] = exp(p->probability[k] - most) / sum;
 		*any += p->probability[k];
 		if (data->right[row->first + (uint32_t) k])
-			*right += p->probability[k];
+			right += p->probability[k];
 	}
 	for (k = 0; k < row->n && !data->right[row->first + (uint32_t) k]; k++)
 		;
-	if (k == row->n)
-		return most + log(sum);	/* it is new: -log(exp(-most) / sum) */
-	return -log(*right > 1e-300 ? *right : 1e-300);
+	likely = k < row->n ? right : exp(-most) / sum + missing * *any;
+	likely = likely > LEAST_LIKELY ? likely : LEAST_LIKELY;
+	*wanted = (k < row->n ? 1 : missing) / likely;
+	return -log(likely);
 }
 
 static double
 objective(const Problem *p, const double *x)
 {
 	double		sum = 0;
-	double		right;
+	double		wanted;
 	double		any;
 	size_t		r;
 	int			i;
 
 	for (r = 0; r < p->data->n_rows; r++)
 		if (p->data->rows[r].weight > 0)
-			sum += p->data->rows[r].weight * row_probabilities(p, x, &p->data->rows[r], &right, &any);
+			sum += p->data->rows[r].weight * row_probabilities(p, x, &p->data->rows[r], &wanted, &any);
 	for (i = 0; i < p->n; i++)
 		sum += 0.5 * penalty(p, i) * x[i] * x[i];
 	return sum;
@@ -122,23 +132,26 @@ objective(const Problem *p, const double *x)
 
 /* Adds what a row, whose probabilities are known, tells of slope and curvature. */
 static void
-add_row(Problem *p, const LogitRow *row, double right, double any)
+add_row(Problem *p, const LogitRow *row, double wanted, double any)
 {
 	const LogitData *data = p->data;
 	int			n = data->n_features;
 	int			group = n + 1 + row->group;
 	double		mean[LOGIT_MOST_FEATURES] = {0};
 	double		total = 0;
+	bool		labelled = false;
 	int			i;
 	int			j;
 	int			k;
 
 	for (k = 0; k < row->n; k++)
+		labelled = labelled || data->right[row->first + (uint32_t) k];
+	for (k = 0; k < row->n; k++)
 	{
 		const float *f = data->features + (size_t) (row->first + (uint32_t) k) * (size_t) n;
 		double		probability = p->probability[k];
-		double		wanted = right > 0 && data->right[row->first + (uint32_t) k] ? probability / right : 0;
-		double		slope = row->weight * (probability - wanted);
+		bool		counts = !labelled || data->right[row->first + (uint32_t) k];
+		double		slope = row->weight * (probability - (counts ? wanted * probability : 0));
 
 		total += slope;
 		if (fabs(slope) < 1e-15 && probability < NEGLIGIBLE)
@@ -173,7 +186,7 @@ add_row(Problem *p, const LogitRow *row, double right, double any)
 static void
 differentiate(Problem *p, const double *x)
 {
-	double		right;
+	double		wanted;
 	double		any;
 	size_t		r;
 	int			i;
@@ -184,8 +197,8 @@ differentiate(Problem *p, const double *x)
 	for (r = 0; r < p->data->n_rows; r++)
 		if (p->data->rows[r].weight > 0)
 		{
-			row_probabilities(p, x, &p->data->rows[r], &right, &any);
-			add_row(p, &p->data->rows[r], right, any);
+			row_probabilities(p, x, &p->data->rows[r], &wanted, &any);
+			add_row(p, &p->data->rows[r], wanted, any);
 		}
 	for (i = 0; i < p->n; i++)
 	{

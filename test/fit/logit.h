@@ -32,6 +32,7 @@ typedef struct LogitData
 	const float *features;		/* n_features for each pair */
 	const bool *right;			/* for each pair */
 	const double *offsets;		/* for each group: log odds of the share of its rows that have a match */
+	const double *missing;		/* for each group: share of the true pairs that its labels lack */
 } LogitData;
 
 typedef struct LogitModel

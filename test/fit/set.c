@@ -17,7 +17,7 @@
 
 #define READ_BYTES 65536
 #define PATH_BYTES 4096
-#define LIST_COLUMNS 8
+#define LIST_COLUMNS 9
 
 typedef struct Table
 {
@@ -277,6 +277,7 @@ set_read(LabelledSet *set, char *columns[LIST_COLUMNS], const char *folder)
 	char		paths[3][PATH_BYTES];
 	const char *sides[2] = {paths[0], paths[1]};
 	const char *ids[2] = {columns[4], columns[5]};
+	char	   *end;
 	int			i;
 
 	for (i = 0; i < 3; i++)
@@ -293,6 +294,9 @@ set_read(LabelledSet *set, char *columns[LIST_COLUMNS], const char *folder)
 	}
 	memset(set, 0, sizeof(LabelledSet));
 	set->name = (char *) copy_text(columns[0], strlen(columns[0])).data;
+	set->missing = strtod(columns[8], &end);
+	if (end == columns[8] || *end != '\0' || !(set->missing >= 0 && set->missing < 1))
+		fail("set %s: \"%s\" is no share of missing labels, from 0 to below 1", columns[0], columns[8]);
 	side_read(&set->sides[INCOMING], paths[0], columns[6]);
 	side_read(&set->sides[EXISTING], paths[1], columns[7]);
 	pairs_read(set, paths[2], ids, sides);

@@ -205,8 +205,9 @@ training_fit(Training *t, const LabelledSet *left_out, int fold, bool tell)
 {
 	int			signs[N_FEATURES];
 	double	   *offsets = need(calloc((size_t) t->n_groups + 1, sizeof(double)));
+	double	   *missing = need(calloc((size_t) t->n_groups + 1, sizeof(double)));
 	LogitModel	model = {.deviations = need(calloc((size_t) t->n_groups + 1, sizeof(double)))};
-	LogitData	data = {N_FEATURES, t->n_groups, t->n_rows, signs, t->rows, t->features, t->right, offsets};
+	LogitData	data = {N_FEATURES, t->n_groups, t->n_rows, signs, t->rows, t->features, t->right, offsets, missing};
 	float		weights[N_FEATURES];
 	int			i;
 
@@ -214,7 +215,10 @@ training_fit(Training *t, const LabelledSet *left_out, int fold, bool tell)
 	for (i = 0; i < N_FEATURES; i++)
 		signs[i] = score_sign((Feature) i);
 	for (i = 0; i < t->n_groups; i++)
+	{
 		offsets[i] = t->groups[i].offset;
+		missing[i] = t->groups[i].set->missing;
+	}
 	if (!logit_fit(&data, &model))
 		fail("out of memory");
 	for (i = 0; i < N_FEATURES; i++)
@@ -224,6 +228,7 @@ training_fit(Training *t, const LabelledSet *left_out, int fold, bool tell)
 		tell_groups(t, &model);
 	free(model.deviations);
 	free(offsets);
+	free(missing);
 }
 
 static void

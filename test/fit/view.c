@@ -36,9 +36,9 @@ const ViewKind view_kinds[] = {
 
 const int	n_view_kinds = sizeof(view_kinds) / sizeof(view_kinds[0]);
 
-/* Limits of a view's log odds of having a match, which are those of the shift that assign.c estimates. */
-#define LOWEST_OFFSET (-3.0)
-#define HIGHEST_OFFSET 2.0
+/* Limits of a view's share of rows that have a match: beyond them the labels tell more of themselves than of the supplier. */
+#define LOWEST_SHARE 0.02
+#define HIGHEST_SHARE 0.98
 
 enum
 {
@@ -250,10 +250,10 @@ view_is_true(const View *view, uint32_t row, uint32_t item)
 double
 view_offset(const View *view)
 {
-	double		have = view->n_matched;
-	double		offset = log((have + 1e-9) / (view->n_rows - have + 1e-9));
+	double		share = view->n_rows == 0 ? 0.5 : (double) view->n_matched / view->n_rows;
 
-	return offset < LOWEST_OFFSET ? LOWEST_OFFSET : offset > HIGHEST_OFFSET ? HIGHEST_OFFSET : offset;
+	share = share < LOWEST_SHARE ? LOWEST_SHARE : share > HIGHEST_SHARE ? HIGHEST_SHARE : share;
+	return log(share / (1 - share));
 }
 
 /* The candidates of a row, to be compared by features_compare() with match_query(view->scratch). */
