@@ -133,6 +133,9 @@ typedef struct IndexBuilder IndexBuilder;
 /* item.c */
 extern void item_prepare(MatchItem *item, const MatchFields *fields, uint64_t seed, bool existing);
 
+/* price.c */
+extern double match_read_price(MatchText text);
+
 /* index_build.c */
 extern IndexBuilder *mindex_begin(uint64_t seed, uint64_t version);
 extern bool mindex_add(IndexBuilder *builder, const MatchFields *fields);
