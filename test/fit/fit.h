@@ -124,6 +124,9 @@ extern void training_free(Training *training);
 extern void training_fit(Training *training, const LabelledSet *left_out, int fold, bool tell);
 extern void training_dump(const LabelledSet *set, FILE *file);
 
+/* bias.c */
+extern double bias_correction(const LabelledSets *sets, const LabelledSet *left_out, int fold);
+
 /* measure.c */
 typedef struct Claims Claims;
 

@@ -24,7 +24,7 @@
 #include <string.h>
 
 /* Strength of the prior of the weights: 1 / square of their standard deviation, in log odds for a feature of 1. */
-#define RIDGE 0.04
+#define RIDGE 2.0
 
 /* The same of the groups' deviations, and of the bias, which only must not run away where there is no data. */
 #define GROUP_RIDGE 4.0
@@ -54,6 +54,8 @@ typedef struct Problem
 static double
 penalty(const Problem *p, int i)
 {
+	if (i < p->data->n_features && p->data->signs[i] == 2)
+		return 0;
 	return i < p->data->n_features ? RIDGE : i == p->data->n_features ? BIAS_RIDGE : GROUP_RIDGE;
 }
 
@@ -63,6 +65,8 @@ bounded(const Problem *p, int i, double value)
 {
 	int			sign = i < p->data->n_features ? p->data->signs[i] : 0;
 
+	if (sign == 2)
+		return p->data->fixed[i];
 	return (sign > 0 && value < 0) || (sign < 0 && value > 0) ? 0 : value;
 }
 
@@ -293,6 +297,7 @@ logit_fit(const LogitData *data, LogitModel *model)
 	double	   *room = calloc(n * n + n * 5 + UINT16_MAX, sizeof(double));
 	double	   *x = room;
 	Problem		p = {.data = data, .n = (int) n};
+	int			i;
 
 	if (room == NULL || data->n_features > LOGIT_MOST_FEATURES)
 	{
@@ -305,6 +310,8 @@ logit_fit(const LogitData *data, LogitModel *model)
 	p.slope = room + 4 * n;
 	p.hessian = room + 5 * n;
 	p.probability = p.hessian + n * n;
+	for (i = 0; i < data->n_features; i++)
+		x[i] = data->signs[i] == 2 ? data->fixed[i] : 0;
 	minimise(&p, x, model);
 	memcpy(model->weights, x, (size_t) data->n_features * sizeof(double));
 	model->bias = x[data->n_features];

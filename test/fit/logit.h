@@ -27,7 +27,8 @@ typedef struct LogitData
 	int			n_features;
 	int			n_groups;
 	size_t		n_rows;
-	const int  *signs;			/* of the features: 1 never below 0, -1 never above, 0 free */
+	const int  *signs;			/* of the features: 1 never below 0, -1 never above, 0 free, 2 fixed */
+	const double *fixed;		/* the weights of those that are fixed */
 	const LogitRow *rows;
 	const float *features;		/* n_features for each pair */
 	const bool *right;			/* for each pair */

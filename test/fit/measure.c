@@ -162,7 +162,7 @@ static void
 tell_shares(const MatchShares *shares, const View *view, const char *name)
 {
 	printf("%s.shift\t%.3f\tlog odds of a match, estimated; by the labels %.3f\n", name, shares->shift, view_offset(view));
-	printf("%s.exclusive\t%.3f\n", name, shares->exclusive);
+	printf("%s.repeats\t%.3f\n", name, shares->repeats);
 }
 
 static uint64_t

@@ -171,7 +171,7 @@ three_decimals(double value)
 	return (float) (round(value * 1000) / 1000);
 }
 
-/* The bias for a supplier of whom nothing is known but the share of matches: the mean over the sets as they are. */
+/* The bias as the rows tell it one by one: the mean over the sets as they are. */
 static double
 common_bias(const Training *t, const LogitModel *model, const LabelledSet *left_out)
 {
@@ -204,16 +204,21 @@ void
 training_fit(Training *t, const LabelledSet *left_out, int fold, bool tell)
 {
 	int			signs[N_FEATURES];
+	double		fixed[N_FEATURES];
 	double	   *offsets = need(calloc((size_t) t->n_groups + 1, sizeof(double)));
 	double	   *missing = need(calloc((size_t) t->n_groups + 1, sizeof(double)));
 	LogitModel	model = {.deviations = need(calloc((size_t) t->n_groups + 1, sizeof(double)))};
-	LogitData	data = {N_FEATURES, t->n_groups, t->n_rows, signs, t->rows, t->features, t->right, offsets, missing};
+	LogitData	data = {N_FEATURES, t->n_groups, t->n_rows, signs, fixed, t->rows, t->features, t->right, offsets, missing};
 	float		weights[N_FEATURES];
+	float		bias;
 	int			i;
 
 	weigh_rows(t, left_out, fold);
 	for (i = 0; i < N_FEATURES; i++)
+	{
 		signs[i] = score_sign((Feature) i);
+		fixed[i] = score_weight((Feature) i);
+	}
 	for (i = 0; i < t->n_groups; i++)
 	{
 		offsets[i] = t->groups[i].offset;
@@ -224,6 +229,8 @@ training_fit(Training *t, const LabelledSet *left_out, int fold, bool tell)
 	for (i = 0; i < N_FEATURES; i++)
 		weights[i] = three_decimals(model.weights[i]);
 	score_set_weights(weights, three_decimals(common_bias(t, &model, left_out)));
+	bias = three_decimals(score_bias() + bias_correction(t->sets, left_out, fold));
+	score_set_weights(weights, bias);
 	if (tell)
 		tell_groups(t, &model);
 	free(model.deviations);
