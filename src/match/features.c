@@ -473,6 +473,21 @@ compare_part_numbers(const Pair *pair, float *f)
 		f[F_MPN_CONFLICT] = f[F_MPN_VARIANT] = 0;
 }
 
+/* Whether both titles have a few words, so that having none in common tells something. */
+static bool
+says_enough(const Pair *pair)
+{
+	int			words = 0;
+	int			query_words = 0;
+	int			i;
+
+	for (i = 0; i < pair->n; i++)
+		words += pair->span[i] == 1 && !pair->extra[i];
+	for (i = 0; i < pair->query->n; i++)
+		query_words += pair->query->tokens[i].span == 1 && !pair->query->tokens[i].extra;
+	return words > 2 && query_words > 2;
+}
+
 static void
 compare_keys(const Pair *pair, float *f)
 {
@@ -484,6 +499,8 @@ compare_keys(const Pair *pair, float *f)
 	else if (b->gtin != 0 && ((a->gtin != 0 && a->gtin == b->gtin) ||
 							  (a->guess.high != 0 && b->gtin >= a->guess.low && b->gtin <= a->guess.high)))
 		f[F_GTIN_DAMAGED] = 1;
+	if (f[F_GTIN_EQUAL] > 0 && says_enough(pair))
+		f[F_KEY_ALONE] = larger(0, 1 - f[F_TITLE] / 0.25f);
 	f[F_SKU_EQUAL] = a->sku != 0 && (uint32_t) a->sku == b->sku ? 1 : 0;
 }
 
@@ -516,7 +533,8 @@ compare_offers(const Pair *pair, float *f)
  */
 static const uint8_t rarities[] = {
 	F_TITLE, F_TITLE_NEAR, F_INCOMING_COVERED, F_EXISTING_COVERED, F_INCOMING_RARE_MISSING, F_EXISTING_RARE_MISSING, F_WORDS,
-	F_WORDS_CONTAINED, F_DESCRIBED, F_CODE_SHARED, F_CODE_TAIL, F_CODE_CONFLICT, F_CODE_EXTRA, F_CODE_PREFIX, F_CODE_VARIANT,
+	F_WORDS_CONTAINED, F_WORD_UNIQUE, F_DESCRIBED, F_CODE_SHARED, F_CODE_UNIQUE, F_CODE_TAIL, F_CODE_CONFLICT, F_CODE_EXTRA, F_CODE_PREFIX, F_CODE_VARIANT,
+	F_MPN_EQUAL, F_MPN_IN_TITLE, F_GTIN_EQUAL, F_GTIN_DAMAGED, F_SKU_EQUAL,
 };
 
 /* Fills in all features of a pair. */

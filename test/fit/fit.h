@@ -69,6 +69,7 @@ typedef struct ViewKind
 	bool		swapped;		/* the existing side comes in */
 	float		removed;		/* share of the existing items with a match that are taken out */
 	ViewKeys	keys;			/* made up */
+	unsigned	needed;			/* bits of the fields that the set must have */
 	float		weight;			/* in fitting, beside the set's other views */
 } ViewKind;
 
