@@ -26,8 +26,11 @@
 /* Strength of the prior of the weights: 1 / square of their standard deviation, in log odds for a feature of 1. */
 #define RIDGE 2.0
 
-/* The same of the groups' deviations, and of the bias, which only must not run away where there is no data. */
-#define GROUP_RIDGE 4.0
+/*
+ * The same of the groups' deviations, which in matching itself nothing makes up for, and of the bias, which only must not run away where
+ * there is no data.
+ */
+#define GROUP_RIDGE 50.0
 #define BIAS_RIDGE 1e-6
 
 #define MOST_ROUNDS 200
