@@ -125,8 +125,6 @@ extern void training_fit(Training *training, const LabelledSet *left_out, int fo
 extern void training_dump(const LabelledSet *set, FILE *file);
 
 /* measure.c */
-typedef struct Claims Claims;
-
 extern void measure_set(const LabelledSet *set, const char *prefix);
 extern void measure_views(const LabelledSet *set);
 extern void measure_folds(const LabelledSet *set, Training *training);
