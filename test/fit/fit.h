@@ -129,8 +129,6 @@ extern void training_dump(const LabelledSet *set, FILE *file);
 extern double bias_correction(const LabelledSets *sets, const LabelledSet *left_out, int fold);
 
 /* measure.c */
-typedef struct Claims Claims;
-
 extern void measure_set(const LabelledSet *set, const char *prefix);
 extern void measure_views(const LabelledSet *set);
 extern void measure_folds(const LabelledSet *set, Training *training);

@@ -14,8 +14,8 @@
  *
  * The method is Newton's with bounds: in each round the quadratic approximation is made least within the signs' bounds by cyclic
  * coordinate descent, and the step halved until the objective falls.  The objective is convex but for rows with several right candidates
- * and for missing labels; there the part of the Hessian that may be negative is left out, so that each step still leads down.  Starting from the priors' middles and summing in
- * order, it gives the same on each run, whatever model there was before.
+ * and for missing labels; there the part of the Hessian that may be negative is left out, so that each step still leads down.  Starting
+ * from the priors' middles and summing in order, it gives the same on each run, whatever model there was before.
  */
 #include "logit.h"
 
@@ -30,7 +30,7 @@
  * The same of the groups' deviations, which in matching itself nothing makes up for, and of the bias, which only must not run away where
  * there is no data.
  */
-#define GROUP_RIDGE 50.0
+#define GROUP_RIDGE 4.0
 #define BIAS_RIDGE 1e-6
 
 #define MOST_ROUNDS 200
