@@ -123,10 +123,11 @@ typedef struct Training Training;
 extern Training *training_gather(const LabelledSets *sets);
 extern void training_free(Training *training);
 extern void training_fit(Training *training, const LabelledSet *left_out, int fold, bool tell);
+extern float three_decimals(double value);
 extern void training_dump(const LabelledSet *set, FILE *file);
 
-/* bias.c */
-extern double bias_correction(const LabelledSets *sets, const LabelledSet *left_out, int fold);
+/* curve.c */
+extern void fit_curve(const LabelledSets *sets, const LabelledSet *left_out, int fold);
 
 /* measure.c */
 extern void measure_set(const LabelledSet *set, const char *prefix);
@@ -150,6 +151,6 @@ extern double calibration_error_mass(Judged *judged, uint32_t n);
 extern double brier_score(const Judged *judged, uint32_t n);
 
 /* model_file.c */
-extern bool model_write(const char *path, const char *const names[], const double *weights, int n, double bias, char *error, size_t room);
+extern bool model_write(const char *path, const char *const names[], const double *numbers, int n, char *error, size_t room);
 
 #endif

@@ -165,7 +165,7 @@ weigh_rows(Training *t, const LabelledSet *left_out, int fold)
 	}
 }
 
-static float
+float
 three_decimals(double value)
 {
 	return (float) (round(value * 1000) / 1000);
@@ -222,7 +222,6 @@ training_fit(Training *t, const LabelledSet *left_out, int fold, bool tell)
 	LogitModel	model = {.deviations = need(calloc((size_t) t->n_groups + 1, sizeof(double)))};
 	LogitData	data = {N_FEATURES, t->n_groups, t->n_rows, signs, centres, t->rows, t->features, t->right, offsets, missing};
 	float		weights[N_FEATURES];
-	float		bias;
 	int			i;
 
 	weigh_rows(t, left_out, fold);
@@ -241,8 +240,7 @@ training_fit(Training *t, const LabelledSet *left_out, int fold, bool tell)
 	for (i = 0; i < N_FEATURES; i++)
 		weights[i] = three_decimals(model.weights[i]);
 	score_set_weights(weights, three_decimals(common_bias(t, &model, left_out)));
-	bias = three_decimals(score_bias() + bias_correction(t->sets, left_out, fold));
-	score_set_weights(weights, bias);
+	fit_curve(t->sets, left_out, fold);
 	if (tell)
 		tell_groups(t, &model);
 	free(model.deviations);

@@ -140,9 +140,9 @@ test_model_file(void)
 		"EVIDENCE(F_B, \"b\", -1, -0.1f)\nBIAS(0.5f)\n";
 	static const char after[] = "/* weights (in order), of all */\nEVIDENCE(F_A, \"a\", 1, 1.235f)	/* one (1), two */\n\n"
 		"EVIDENCE(F_B, \"b\", -1, 0.000f)\nBIAS(-3.000f)\n";
-	static const char *const names[] = {"a", "b"};
-	static const char *const others[] = {"a", "c"};
-	static const double weights[] = {1.2346, -0.0001};
+	static const char *const names[] = {"a", "b", "BIAS"};
+	static const char *const others[] = {"a", "c", "BIAS"};
+	static const double weights[] = {1.2346, -0.0001, -3};
 	char		path[] = "/tmp/test_fit-XXXXXX";
 	char		error[256];
 	char		text[512];
@@ -151,13 +151,13 @@ test_model_file(void)
 
 	if (fd < 0 || fchmod(fd, 0640) != 0 || write(fd, before, strlen(before)) != (ssize_t) strlen(before))
 		abort();
-	ok(!model_write(path, others, weights, 2, -3, error, sizeof(error)) && strstr(error, "\"c\"") != NULL, "another feature is refused");
-	ok(!model_write(path, names, weights, 1, -3, error, sizeof(error)), "as is one too few");
+	ok(!model_write(path, others, weights, 3, error, sizeof(error)) && strstr(error, "c was expected") != NULL, "another feature is refused");
+	ok(!model_write(path, names, weights, 2, error, sizeof(error)), "as is one too few");
 	lseek(fd, 0, SEEK_SET);
 	length = read(fd, text, sizeof(text));
 	ok(length == (ssize_t) strlen(before) && memcmp(text, before, strlen(before)) == 0, "which leaves the file alone");
 	close(fd);
-	ok(model_write(path, names, weights, 2, -3, error, sizeof(error)), "weights are written");
+	ok(model_write(path, names, weights, 3, error, sizeof(error)), "weights are written");
 	fd = open(path, O_RDONLY);
 	length = read(fd, text, sizeof(text));
 	ok(length == (ssize_t) strlen(after) && memcmp(text, after, strlen(after)) == 0, "and nothing else is changed");
