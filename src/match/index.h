@@ -134,7 +134,9 @@ extern void item_prepare(MatchItem *item, const MatchFields *fields, uint64_t se
 
 /* index_build.c */
 extern IndexBuilder *mindex_begin(uint64_t seed, uint64_t version);
+extern uint64_t mindex_builder_seed(const IndexBuilder *builder);
 extern bool mindex_add(IndexBuilder *builder, const MatchFields *fields);
+extern bool mindex_add_item(IndexBuilder *builder, const MatchItem *item, const MatchText *item_id);
 extern bool mindex_finish(IndexBuilder *builder, MatchIndex *index);
 extern void mindex_abandon(IndexBuilder *builder);
 extern void mindex_free(MatchIndex *index);

@@ -173,28 +173,41 @@ add_key(Array *keys, uint64_t hash, uint32_t item)
 	return true;
 }
 
+/* The seed with which items are to be prepared. */
+uint64_t
+mindex_builder_seed(const IndexBuilder *builder)
+{
+	return builder->seed;
+}
+
 /* Adds an item.  Returns false when memory is out; the builder can then only be abandoned. */
 bool
 mindex_add(IndexBuilder *builder, const MatchFields *fields)
 {
-	MatchItem  *item = &builder->item;
+	item_prepare(&builder->item, fields, builder->seed, true);
+	return mindex_add_item(builder, &builder->item, &fields->id);
+}
+
+/* The same with an item that is prepared. */
+bool
+mindex_add_item(IndexBuilder *builder, const MatchItem *item, const MatchText *item_id)
+{
 	uint32_t	number = (uint32_t) builder->items.used;
 	IndexItem  *entry = array_extend(&builder->items, 1, sizeof(IndexItem));
 	uint32_t   *forward;
 	char	   *id;
 	int			i;
 
-	item_prepare(item, fields, builder->seed, true);
 	forward = array_extend(&builder->forward, (size_t) item->tokens.n, sizeof(uint32_t));
-	id = array_extend(&builder->ids, fields->id.length, 1);
+	id = array_extend(&builder->ids, item_id->length, 1);
 	if (entry == NULL || forward == NULL || id == NULL)
 		return false;
 	memset(entry, 0, sizeof(IndexItem));
 	entry->gtin = item->gtin != 0 ? item->gtin : item->guess.low == item->guess.high ? item->guess.low : 0;
 	entry->forward = (uint32_t) (builder->forward.used - (size_t) item->tokens.n);
-	entry->id = (uint32_t) (builder->ids.used - fields->id.length);
-	if (fields->id.length > 0)
-		memcpy(id, fields->id.data, fields->id.length);
+	entry->id = (uint32_t) (builder->ids.used - item_id->length);
+	if (item_id->length > 0)
+		memcpy(id, item_id->data, item_id->length);
 	entry->sku = (uint32_t) item->sku;
 	entry->mpn = (uint32_t) item->mpn;
 	entry->mpn_stem = item->mpn_stem;

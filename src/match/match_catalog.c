@@ -153,12 +153,12 @@ build_file(int64 version)
 	MemoryContextSwitchTo(work);
 	owner = match_owner_create(work);
 	match_build_index(owner, catalogue_query, (uint64) version);
-	if (!mindex_write(&owner->index, index_path(version)))
+	if (!mindex_write(&owner->own, index_path(version)))
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not write match index \"%s\": %m", index_path(version)),
-				 errhint("It needs about %zu MB in product_sync.spool_directory.", owner->index.bytes / (1024 * 1024) + 1)));
-	n_items = owner->index.n_items;
+				 errhint("It needs about %zu MB in product_sync.spool_directory.", owner->own.bytes / (1024 * 1024) + 1)));
+	n_items = owner->own.n_items;
 	remove_outdated(version);
 	SPI_finish();
 	MemoryContextSwitchTo(old);
@@ -284,28 +284,12 @@ product_sync_match_one(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* Searches for the items of some feed rows. */
+/* A MatchReceiver: keeps what was found until all is. */
 static void
-search_feed_rows(MatchOutcomes *outcomes, SPITupleTable *rows, uint64 n, MatchItem *item, MemoryContext row_context)
+keep_outcome(void *arg, const MatchBatch *batch, int item)
 {
-	uint64		i;
-
-	for (i = 0; i < n; i++)
-	{
-		MemoryContext old = MemoryContextSwitchTo(row_context);
-		MatchFields fields;
-		MatchFound	found[MATCH_KEPT];
-		int			n_found;
-		bool		isnull;
-
-		match_read_row(rows->vals[i], rows->tupdesc, 2, &fields);
-		item_prepare(item, &fields, mapped_index.seed, false);
-		n_found = match_search(&mapped_index, mapped_scratch, item, found, MATCH_KEPT);
-		MemoryContextSwitchTo(old);
-		outcomes_add(outcomes, &fields.id, DatumGetInt32(SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull)), found, n_found);
-		MemoryContextReset(row_context);
-		CHECK_FOR_INTERRUPTS();
-	}
+	outcomes_add(arg, &batch->fields[item].id, batch->groups[item], batch->found + (size_t) item * (size_t) batch->want,
+				 batch->n_found[item]);
 }
 
 static void
@@ -347,7 +331,7 @@ product_sync_match_feed(PG_FUNCTION_ARGS)
 	Oid			types[4] = {INT8OID, TEXTOID, INT4OID, INT4OID};
 	Datum		args[4] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), PG_GETARG_DATUM(3), PG_GETARG_DATUM(4)};
 	MatchOutcomes outcomes = {0};
-	MatchItem  *item;
+	MatchOwner *owner;
 	MemoryContext row;
 	Portal		portal;
 
@@ -355,15 +339,11 @@ product_sync_match_feed(PG_FUNCTION_ARGS)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	need_index(PG_GETARG_INT64(2));
-	item = palloc(sizeof(MatchItem));
+	owner = match_owner_create(CurrentMemoryContext);
+	owner->index = &mapped_index;
 	row = AllocSetContextCreate(CurrentMemoryContext, "match row", ALLOCSET_DEFAULT_SIZES);
 	portal = SPI_cursor_open_with_args("match_feed", feed_query, 4, types, args, NULL, true, 0);
-	do
-	{
-		SPI_cursor_fetch(portal, true, MATCH_BATCH);
-		search_feed_rows(&outcomes, SPI_tuptable, SPI_processed, item, row);
-		SPI_freetuptable(SPI_tuptable);
-	} while (SPI_processed > 0);
+	match_search_rows(owner, portal, 2, MATCH_KEPT, keep_outcome, &outcomes);
 	SPI_cursor_close(portal);
 	outcomes_settle(&outcomes, true, &calibration_shipped);
 	emit_feed_matches((ReturnSetInfo *) fcinfo->resultinfo, &outcomes, row);

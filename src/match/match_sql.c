@@ -2,8 +2,8 @@
  * match_sql.c
  *	  sync_gtin() and sync_match().
  *
- * sync_match() builds an index of the existing table, then reads the incoming one in batches, searches, and keeps the best of each row.
- * Only when all are known can it say which rows claim the same existing item.  Both tables are read by the caller's own rights.
+ * sync_match() needs an index of the existing table, kept or built.  Then it reads the incoming one in batches, searches, and keeps the
+ * best of each row.  Only when all are known can it say which rows claim the same existing item.  Both tables are read by the caller's own rights.
  */
 #include "match/match_pg.h"
 
@@ -31,46 +31,21 @@ product_sync_gtin(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(digits, GTIN_DIGITS));
 }
 
+/* A MatchReceiver: keeps what was found until all is. */
+static void
+keep_outcome(void *arg, const MatchBatch *batch, int item)
+{
+	outcomes_add(arg, &batch->fields[item].id, 0, batch->found + (size_t) item * (size_t) batch->want, batch->n_found[item]);
+}
+
 /* Searches the index for each row of the incoming table. */
 static void
-search_incoming(MatchOwner *owner, const char *query, MatchOutcomes *outcomes)
+search_incoming(MatchOwner *owner, const char *query, int want, MatchReceiver receive, void *arg)
 {
-	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "match batch", ALLOCSET_DEFAULT_SIZES);
 	Portal		portal = SPI_cursor_open_with_args("match_incoming", query, 0, NULL, NULL, NULL, true, 0);
-	MatchItem  *item = palloc(sizeof(MatchItem));
 
-	match_need_scratch(owner);
-	for (;;)
-	{
-		uint64		i;
-
-		SPI_cursor_fetch(portal, true, MATCH_BATCH);
-		if (SPI_processed == 0)
-			break;
-		for (i = 0; i < SPI_processed; i++)
-		{
-			MemoryContext old = MemoryContextSwitchTo(batch);
-			MatchFields fields;
-			MatchFound	found[MATCH_KEPT];
-			int			n = 0;
-
-			match_read_row(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &fields);
-			if (fields.id.data != NULL)
-			{
-				item_prepare(item, &fields, owner->index.seed, false);
-				n = match_search(&owner->index, owner->scratch, item, found, MATCH_KEPT);
-			}
-			MemoryContextSwitchTo(old);
-			if (fields.id.data != NULL)
-				outcomes_add(outcomes, &fields.id, 0, found, n);
-			CHECK_FOR_INTERRUPTS();
-		}
-		SPI_freetuptable(SPI_tuptable);
-		MemoryContextReset(batch);
-	}
-	SPI_freetuptable(SPI_tuptable);
+	match_search_rows(owner, portal, 1, want, receive, arg);
 	SPI_cursor_close(portal);
-	MemoryContextDelete(batch);
 }
 
 /* Puts the outcomes into the function's result. */
@@ -112,25 +87,25 @@ emit_outcomes(ReturnSetInfo *result, const MatchIndex *index, const MatchOutcome
 Datum
 product_sync_match(PG_FUNCTION_ARGS)
 {
-	Oid			incoming = PG_GETARG_OID(0);
-	Oid			existing = PG_GETARG_OID(1);
 	Jsonb	   *columns = PG_GETARG_JSONB_P(2);
-	char	   *incoming_query = match_columns_query(incoming, true, columns);
-	char	   *existing_query = match_columns_query(existing, false, columns);
+	MatchSource incoming;
+	MatchSource existing;
 	MatchOwner *owner;
 	MatchOutcomes outcomes = {0};
-	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "sync_match", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext work;
 
+	match_columns_read(&incoming, PG_GETARG_OID(0), true, columns);
+	match_columns_read(&existing, PG_GETARG_OID(1), false, columns);
 	InitMaterializedSRF(fcinfo, 0);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
+	work = AllocSetContextCreate(CurrentMemoryContext, "sync_match", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(work);
 	owner = match_owner_create(work);
-	match_build_index(owner, existing_query, 0);
-	search_incoming(owner, incoming_query, &outcomes);
+	match_existing_index(owner, &existing);
+	search_incoming(owner, incoming.query, MATCH_KEPT, keep_outcome, &outcomes);
 	outcomes_settle(&outcomes, true, &calibration_shipped);
-	emit_outcomes((ReturnSetInfo *) fcinfo->resultinfo, &owner->index, &outcomes);
-	SPI_finish();
-	MemoryContextDelete(work);
+	emit_outcomes((ReturnSetInfo *) fcinfo->resultinfo, owner->index, &outcomes);
+	SPI_finish();				/* and with it the context and what the owner has */
 	return (Datum) 0;
 }
