@@ -62,8 +62,9 @@ END
 $$;
 COMMENT ON FUNCTION sync.catalogue_changed() IS 'To be called by every transaction that changes products or variants, once is enough: what was built of the catalogue is outdated when it commits.';
 
+-- The whole catalogue is read, in one go: compiling the query and beginning early would only cost time.
 CREATE FUNCTION sync.match_index_build(version bigint) RETURNS bigint
-LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'product_sync_match_index_build';
+LANGUAGE c STRICT SET jit = off SET cursor_tuple_fraction = 1 AS 'MODULE_PATHNAME', 'product_sync_match_index_build';
 
 CREATE FUNCTION sync.match_index_refresh() RETURNS bigint
 LANGUAGE plpgsql SET search_path = '' AS $$
