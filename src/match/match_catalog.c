@@ -424,8 +424,9 @@ product_sync_match_one(PG_FUNCTION_ARGS)
 
 /* A MatchReceiver: keeps what was found until all is. */
 static void
-keep_outcome(void *arg, const MatchBatch *batch, int item)
+keep_outcome(void *arg, const MatchOwner *owner, const MatchBatch *batch, int item)
 {
+	(void) owner;
 	outcomes_add(arg, &batch->fields[item].id, batch->groups[item], batch->found + (size_t) item * (size_t) batch->want,
 				 batch->n_found[item]);
 }

@@ -44,7 +44,7 @@ typedef struct MatchOwner
 } MatchOwner;
 
 /* Takes what was found of an item of a batch, in the order of the query. */
-typedef void (*MatchReceiver) (void *arg, const MatchBatch *batch, int item);
+typedef void (*MatchReceiver) (void *arg, const MatchOwner *owner, const MatchBatch *batch, int item);
 
 /* Id of an incoming item. */
 typedef struct MatchRowId

@@ -221,7 +221,7 @@ match_search_rows(MatchOwner *owner, Portal portal, int first, int want, MatchRe
 		more = fetch_batch(portal, first, MATCH_BATCH, owner->batches[turn], context);
 		batch_search_wait(owner->search);
 		for (i = 0; i < batch->n; i++)
-			receive(arg, batch, i);
+			receive(arg, owner, batch, i);
 	}
 	batch_search_free(owner->search);
 	owner->search = NULL;
