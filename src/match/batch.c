@@ -175,7 +175,7 @@ search_some(void *arg, int thread, size_t first, size_t end)
 
 	for (i = first; i < end; i++)
 	{
-		item_prepare(&own->item, &batch->fields[i], search->index->seed, false);
+		item_prepare(&own->item, &batch->fields[i], search->index->seed, &search->index->aliases, false);
 		batch->n_found[i] = match_search(search->index, own->scratch, &own->item, batch->found + i * (size_t) batch->want, batch->want);
 	}
 }
@@ -239,7 +239,7 @@ prepare_some(void *arg, int thread, size_t first, size_t end)
 
 	(void) thread;
 	for (i = first; i < end; i++)
-		item_prepare(&build->items[build->turn][i], &build->batch->fields[i], mindex_builder_seed(build->builder), true);
+		mindex_prepare(build->builder, &build->items[build->turn][i], &build->batch->fields[i]);
 }
 
 /*

@@ -2,7 +2,7 @@
  * match_cache.c
  *	  Kept indexes of the existing tables of sync_match().
  *
- * The index of a plain table is written to the spool folder and found again by the table's storage, the columns that are read, and a
+ * The index of a plain table is written to the spool folder and found again by the table's storage, the columns that are read, the brands' aliases, and a
  * fingerprint of the rows that the snapshot sees: the place and the inserting transaction (ctid, raw xmin) of each, by one scan.  An
  * update makes a new version of a row, at another place or by another transaction; a row's bytes never change otherwise; freezing leaves
  * the raw xmin.  So equal fingerprints are equal contents, but for these, whose index is built in private memory:
@@ -70,6 +70,7 @@ typedef struct CacheKey
 {
 	uint64		system;
 	uint64		rows_hash;
+	uint64		aliases;
 	int64		rows;
 	Oid			relation;
 	Oid			tablespace;
@@ -402,7 +403,7 @@ build_and_keep(MatchOwner *owner, const MatchSource *source, const CacheFile *fi
 
 /* Whether the table's index may be kept; names its file. */
 static bool
-find_file(const MatchSource *source, CacheFile *file)
+find_file(MatchOwner *owner, const MatchSource *source, CacheFile *file)
 {
 	Relation	relation;
 	CacheKey	key;
@@ -414,9 +415,12 @@ find_file(const MatchSource *source, CacheFile *file)
 	found = is_keepable(relation, source, &key) && RelationGetNumberOfBlocks(relation) >= SMALL_PAGES && may_read(source) &&
 		take_fingerprint(relation, &key);
 	relation_close(relation, NoLock);
-	if (found)
-		name_file(&key, file);
-	return found;
+	if (!found)
+		return false;
+	match_load_aliases(owner);
+	key.aliases = brand_aliases_hash(&owner->aliases);
+	name_file(&key, file);
+	return true;
 }
 
 /* Gives the owner the index of the existing table, a kept one where that can be.  SPI must be connected. */
@@ -425,7 +429,7 @@ match_existing_index(MatchOwner *owner, const MatchSource *source)
 {
 	CacheFile	file;
 
-	if (!find_file(source, &file))
+	if (!find_file(owner, source, &file))
 		match_build_index(owner, source->query, 0);
 	else if (!map_file(owner, &file))
 		build_and_keep(owner, source, &file);

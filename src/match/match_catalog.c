@@ -376,7 +376,7 @@ search_one(const MatchFields *fields, MatchFound *found, int want)
 		elog(ERROR, "SPI_connect failed");
 	map_recent(&stale);
 	need_scratch();
-	item_prepare(item, fields, mapped_index.seed, false);
+	item_prepare(item, fields, mapped_index.seed, &mapped_index.aliases, false);
 	n = match_search(&mapped_index, mapped_scratch, item, found, stale ? MOST_CANDIDATES : want);
 	if (stale && n > 0)
 		n = drop_gone(found, n);

@@ -37,6 +37,7 @@ typedef struct MatchOwner
 	BatchBuild *build;
 	BatchSearch *search;
 	MatchBatch *batches[2];
+	BrandAliases aliases;		/* for an index that is built */
 	MatchIndex	own;			/* empty where the index is a kept one */
 	const MatchIndex *index;	/* that is searched */
 	bool		pinned;			/* it is the one that match_cache.c keeps */
@@ -87,6 +88,9 @@ extern void match_read_json(Jsonb *item, MatchFields *fields);
 
 /* match_columns.c */
 extern void match_columns_read(MatchSource *source, Oid relation, bool incoming, Jsonb *columns);
+
+/* match_alias.c */
+extern void match_load_aliases(MatchOwner *owner);
 
 /* match_cache.c */
 extern void match_existing_index(MatchOwner *owner, const MatchSource *source);

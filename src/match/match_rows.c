@@ -29,6 +29,7 @@ owner_free(void *arg)
 	batch_free(owner->batches[1]);
 	mindex_abandon(owner->builder);
 	mindex_free(&owner->own);
+	brand_aliases_free(&owner->aliases);
 	if (owner->pinned)
 		match_cache_release();
 	memset(owner, 0, offsetof(MatchOwner, callback));
@@ -155,7 +156,8 @@ match_build_index(MatchOwner *owner, const char *query, uint64 version)
 	Portal		portal = SPI_cursor_open_with_args("match_existing", query, 0, NULL, NULL, NULL, true, 0);
 	int			turn = 0;
 
-	owner->builder = mindex_begin(match_seed(), version);
+	match_load_aliases(owner);
+	owner->builder = mindex_begin(match_seed(), version, &owner->aliases);
 	if (owner->builder == NULL)
 		out_of_memory();
 	owner->build = batch_build_create(owner->builder, ps_match_threads);

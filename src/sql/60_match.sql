@@ -42,12 +42,41 @@ BEGIN
 			(extract(epoch FROM clock_timestamp()) * 1000)::bigint);
 	END IF;
 	COMMENT ON SEQUENCE sync.catalogue_version_seq IS 'Moves with each change of the catalogue, so that a match index knows whether it is the newest.';
+	IF to_regclass('sync.brand_alias') IS NULL THEN
+		CREATE TABLE sync.brand_alias (
+			alias text PRIMARY KEY CHECK (alias ~ '[[:alnum:]]'),
+			brand text NOT NULL CHECK (brand ~ '[[:alnum:]]'),
+			note text
+		);
+	END IF;
+	COMMENT ON TABLE sync.brand_alias IS 'Other names of brands, for matching: the alias is taken for the brand. Case, spaces, punctuation and the endings of companies do not matter. At most 10000. To do without a shipped row, set its brand to the alias itself; a row that was deleted comes back with sync_install().';
+	COMMENT ON COLUMN sync.brand_alias.alias IS 'A name that is met, for example Hewlett-Packard.';
+	COMMENT ON COLUMN sync.brand_alias.brand IS 'The brand that it is, for example HP; may be an alias itself.';
+	COMMENT ON COLUMN sync.brand_alias.note IS 'For people.';
+	INSERT INTO sync.brand_alias (alias, brand, note)
+	SELECT s.alias, s.brand, 'shipped' FROM sync.brand_alias_shipped() s
+	ON CONFLICT (alias) DO NOTHING;
+	CREATE OR REPLACE FUNCTION sync.brand_alias_changed() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+	BEGIN
+		PERFORM sync.catalogue_changed();
+		RETURN NULL;
+	END
+	$$;
+	CREATE OR REPLACE TRIGGER brand_alias_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON sync.brand_alias
+		FOR EACH STATEMENT EXECUTE FUNCTION sync.brand_alias_changed();
+	GRANT INSERT, UPDATE, DELETE ON sync.brand_alias TO sync_admin;
 	INSERT INTO sync.job_kind (kind, network, class, batch, run_state, description) VALUES
 		('match_index', false, 3, 1, 'matching', 'builds the match index of the present catalogue and divides the feed into ranges'),
 		('match_batch', false, 3, 2, 'matching', 'matches a range of a feed''s products with the catalogue')
 	ON CONFLICT (kind) DO NOTHING;
 END
 $install$;
+
+CREATE FUNCTION sync.brand_alias_shipped() RETURNS TABLE (alias text, brand text)
+LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'product_sync_brand_alias_shipped'
+ROWS 100;
+COMMENT ON FUNCTION sync.brand_alias_shipped() IS 'The rows that sync_install() puts into sync.brand_alias; matching uses them itself where there is no such table.';
 
 CREATE FUNCTION sync.catalogue_lock() RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT 5786931804122';
 
