@@ -13,6 +13,9 @@
 
 #define MAX_RUNS 96
 
+/* Runs that hyphens join and that are taken for one code: mb13-red-see-v2. */
+#define LONGEST_CHAIN 5
+
 /* Letters and digits without a break, and what stands before it. */
 typedef struct Run
 {
@@ -84,7 +87,7 @@ typedef struct ColourName
 #define TEXT(s) s, sizeof(s) - 1
 
 static const ColourName colour_names[] = {
-	{TEXT("black"), 0}, {TEXT("bk"), 0}, {TEXT("blk"), 0}, {TEXT("white"), 1}, {TEXT("wh"), 1}, {TEXT("wht"), 1}, {TEXT("silver"), 2}, {TEXT("slv"), 2}, {TEXT("slvr"), 2}, {TEXT("gray"), 3},
+	{TEXT("black"), 0}, {TEXT("bk"), 0}, {TEXT("blk"), 0}, {TEXT("white"), 1}, {TEXT("wh"), 1}, {TEXT("wht"), 1}, {TEXT("whi"), 1}, {TEXT("silver"), 2}, {TEXT("slv"), 2}, {TEXT("slvr"), 2}, {TEXT("gray"), 3},
 	{TEXT("grey"), 3}, {TEXT("gry"), 3}, {TEXT("red"), 4}, {TEXT("rd"), 4}, {TEXT("blue"), 5}, {TEXT("blu"), 5}, {TEXT("green"), 6}, {TEXT("grn"), 6}, {TEXT("pink"), 7}, {TEXT("pnk"), 7},
 	{TEXT("yellow"), 8}, {TEXT("ylw"), 8}, {TEXT("orange"), 9}, {TEXT("purple"), 10}, {TEXT("brown"), 11}, {TEXT("brn"), 11}, {TEXT("gold"), 12}, {TEXT("titanium"), 13},
 	{TEXT("cyan"), 14}, {TEXT("magenta"), 15}, {TEXT("clear"), 16}, {TEXT("clr"), 16}, {TEXT("stainless"), 17}, {TEXT("ss"), 17}, {TEXT("beige"), 18}, {TEXT("ivory"), 19},
@@ -217,12 +220,14 @@ find_runs(char *s, size_t n, Run runs[MAX_RUNS])
 	return count;
 }
 
-/* Notes the colour that a word or the ending of a code names. */
+/* Notes the colour that a word or the ending of a code names.  Short forms are believed at the end of a code only: blu-ray. */
 static void
-note_colour(TokenList *list, const char *text, size_t length)
+note_colour(TokenList *list, const char *text, size_t length, bool ending)
 {
 	size_t		i;
 
+	if (!ending && (length < 3 || (length == 3 && memcmp(text, "blu", 3) == 0) || (length == 3 && memcmp(text, "clr", 3) == 0)))
+		return;
 	for (i = 0; i < sizeof(colour_names) / sizeof(colour_names[0]); i++)
 		if (colour_names[i].length == length && memcmp(colour_names[i].name, text, length) == 0)
 			list->colours |= 1u << colour_names[i].bit;
@@ -266,25 +271,130 @@ code_stem(uint64_t seed, const char *text, size_t length)
 	return (uint32_t) text_hash(seed, text, stem_length(text, length)) | 1;
 }
 
-/* Adds a code, and its stem where that is shorter. */
+/* The letters after a code's stem, five bits each, the first three; 0 where there are none. */
+static uint16_t
+code_suffix(const char *text, size_t length, size_t stem)
+{
+	uint16_t	suffix = 0;
+	int			i;
+
+	for (i = 0; i < 3; i++)
+	{
+		size_t		at = stem + (size_t) i;
+		bool		letter = at < length && text[at] >= 'a' && text[at] <= 'z';
+
+		suffix = (uint16_t) (suffix << 5 | (letter ? text[at] - 'a' + 1 : 0));
+	}
+	return suffix;
+}
+
+/* The colour that a suffix names, as a bit, or 0. */
+static uint32_t
+suffix_colour(uint16_t suffix)
+{
+	char		text[3];
+	size_t		n;
+	size_t		i;
+
+	for (n = 0; n < 3 && (suffix >> (10 - 5 * n) & 31) != 0; n++)
+		text[n] = (char) ('a' + (suffix >> (10 - 5 * n) & 31) - 1);
+	for (i = 0; n > 1 && i < sizeof(colour_names) / sizeof(colour_names[0]); i++)
+		if (memcmp(colour_names[i].name, text, n) == 0 && (n == 3 || colour_names[i].length == n))
+			return 1u << colour_names[i].bit;
+	return 0;
+}
+
+/* Sets what a code is compared by. */
+void
+code_describe(uint64_t seed, const char *text, size_t length, Token *token)
+{
+	size_t		stem = stem_length(text, length);
+	size_t		i;
+
+	token->hash = text_hash(seed, text, length);
+	token->kind = TOKEN_CODE;
+	token->stem = code_stem(seed, text, length);
+	token->suffix = code_suffix(text, length, stem);
+	token->unit = CODE_DIGITS;
+	for (i = 0; i < length; i++)
+		if (!is_digit(text[i]))
+			token->unit = 0;
+}
+
+/* Whether the endings of two codes of one stem may mean the same: w and wh, none and bk, bk and blk. */
+bool
+suffixes_agree(uint16_t a, uint16_t b)
+{
+	int			n;
+	uint32_t	colour;
+
+	for (n = 0; n < 3; n++)
+	{
+		unsigned	x = a >> (10 - 5 * n) & 31;
+		unsigned	y = b >> (10 - 5 * n) & 31;
+
+		if (x == 0 || y == 0)
+			return true;
+		if (x != y)
+			break;
+	}
+	colour = suffix_colour(a);
+	return n == 3 || (colour != 0 && colour == suffix_colour(b));
+}
+
+/* Adds what a code is found by beside itself: its stem, or its text after three letters. */
+static void
+add_code_part(TokenList *list, const char *text, size_t length)
+{
+	Token	   *token = new_token(list, text, length);
+
+	if (token == NULL)
+		return;
+	code_describe(list->seed, text, length, token);
+	token->suffix = 0;
+	token->span = SPAN_STEM;
+}
+
+/* Letters before a code that are likely not to be the maker's, or 0: hon10707rnn, tv24734, but not dscw150. */
+static size_t
+foreign_prefix(const char *text, size_t length)
+{
+	size_t		letters = 0;
+	size_t		run = 0;
+	size_t		digits = 0;
+	size_t		i;
+
+	while (letters < length && is_letter(text[letters]))
+		letters++;
+	while (letters + run < length && is_digit(text[letters + run]))
+		run++;
+	if (letters >= 1 && letters <= 4 && run >= 4)
+		return letters;
+	for (i = 3; i < length; i++)
+		digits += is_digit(text[i]);
+	return letters >= 3 && length >= 7 && digits >= 3 ? 3 : 0;
+}
+
+/* Adds a code, and its parts. */
 static void
 add_code(TokenList *list, const char *text, size_t length, int span)
 {
 	Token	   *token = new_token(list, text, length);
 	size_t		stem = stem_length(text, length);
+	size_t		prefix;
 
 	if (token == NULL)
 		return;
-	token->kind = TOKEN_CODE;
+	code_describe(list->seed, text, length, token);
 	token->span = (uint8_t) span;
-	token->stem = code_stem(list->seed, text, length);
 	if (stem < length)
-		note_colour(list, text + stem, length - stem);
-	if (stem == length || (token = new_token(list, text, stem)) == NULL)
-		return;
-	token->kind = TOKEN_CODE;
-	token->span = SPAN_STEM;
-	token->stem = code_stem(list->seed, text, stem);
+	{
+		note_colour(list, text + stem, length - stem, true);
+		add_code_part(list, text, stem);
+	}
+	prefix = foreign_prefix(text, length);
+	if (prefix > 0)
+		add_code_part(list, text + prefix, length - prefix);
 }
 
 static void
@@ -305,12 +415,50 @@ add_quantity(TokenList *list, const char *text, size_t length, float value, cons
 		list->pack = value;
 }
 
+/* Copies a word, cut to NORM_TOKEN_BYTES, without the s of a plural: cables, batteries, boxes.  Returns its length. */
+size_t
+word_singular(const char *text, size_t length, char one[NORM_TOKEN_BYTES])
+{
+	size_t		n = length > NORM_TOKEN_BYTES ? NORM_TOKEN_BYTES : length;
+
+	memcpy(one, text, n);
+	if (n < 4 || n < length || one[n - 1] != 's' || strchr("sui", one[n - 2]) != NULL)
+		return n;
+	if (n > 4 && memcmp(one + n - 3, "ies", 3) == 0)
+	{
+		one[n - 3] = 'y';
+		return n - 2;
+	}
+	if (n > 4 && one[n - 2] == 'e' && (one[n - 3] == 'x' || one[n - 3] == 's' || (one[n - 3] == 'h' && (one[n - 4] == 'c' || one[n - 4] == 's'))))
+		return n - 2;
+	return n - 1;
+}
+
+/* A Roman number of two letters and more is the number that it spells: Kingdom Hearts II, 2. */
+static void
+read_roman(TokenList *list, Token *token, const char *text, size_t length)
+{
+	static const char *const numbers[] = {"ii", "iii", "iv", "vi", "vii", "viii", "ix"};
+	static const char digits[] = "2346789";
+	size_t		i;
+
+	for (i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		if (strlen(numbers[i]) == length && memcmp(numbers[i], text, length) == 0)
+		{
+			token->kind = TOKEN_NUMBER;
+			token->value = (float) (digits[i] - '0');
+			token->hash = text_hash(list->seed, &digits[i], 1);
+		}
+}
+
 /* Adds a run that is no quantity, and notes what the word means. */
 static void
 add_plain(TokenList *list, const char *s, const Run *run)
 {
 	const char *text = s + run->start;
 	Token	   *token;
+	char		one[NORM_TOKEN_BYTES];
+	size_t		length;
 	size_t		taken;
 	size_t		i;
 
@@ -327,11 +475,18 @@ add_plain(TokenList *list, const char *s, const Run *run)
 		token->value = read_number(text, run->length, &taken);
 		token->kind = run->digits >= 4 && !run->point ? TOKEN_CODE : TOKEN_NUMBER;
 		token->stem = token->kind == TOKEN_CODE ? (uint32_t) token->hash | 1 : 0;
+		token->unit = token->kind == TOKEN_CODE ? CODE_DIGITS : 0;
+		/* The maker's own number inside a UPC is what others write alone. */
+		if (run->length == 12 && run->digits == 12)
+			add_code_part(list, text + 6, 5);
 		return;
 	}
 	token->kind = TOKEN_WORD;
-	if (run->length > 2)
-		note_colour(list, text, run->length);
+	length = word_singular(text, run->length, one);
+	token->hash = text_hash(list->seed, one, length);
+	note_colour(list, text, run->length, false);
+	if (run->length <= 4)
+		read_roman(list, token, text, run->length);
 	for (i = 0; i < sizeof(word_meanings) / sizeof(word_meanings[0]); i++)
 		if (word_meanings[i].length == run->length && memcmp(word_meanings[i].word, text, run->length) == 0)
 			list->conditions |= word_meanings[i].condition;
@@ -407,7 +562,7 @@ continues_code(const Run *a, const Run *b)
 	if (b->joint == '-' || b->joint == '_')
 		return true;
 	if (b->joint == '/')
-		return a->digits > 0 && b->letters > 0 && b->length <= 2;
+		return a->digits > 0 && a->letters > 0 && b->digits == 0 && b->length <= 4;
 	return b->joint == '.' && a->digits + b->digits > 0 && a->letters + b->letters > 0;
 }
 
@@ -416,8 +571,10 @@ static void
 add_joined(TokenList *list, const char *s, const Run *runs, int first, int last)
 {
 	char		joined[4 * NORM_TOKEN_BYTES];
+	char		one[NORM_TOKEN_BYTES];
 	size_t		n = 0;
 	size_t		digits = 0;
+	int			span = last - first + 1 < SPAN_STEM ? last - first + 1 : SPAN_STEM - 1;
 	int			i;
 
 	for (i = first; i <= last; i++)
@@ -428,7 +585,7 @@ add_joined(TokenList *list, const char *s, const Run *runs, int first, int last)
 		n += runs[i].length;
 		digits += runs[i].digits;
 	}
-	if (digits == 0 ? (last - first > 1 || n > 12) : n < 4)
+	if (digits == 0 ? n > 16 : n < (runs[last].joint == '-' ? 3 : 4))
 		return;
 	/* 6-disc, blu-ray and ipad 2 are words. */
 	if (digits == 0 || (digits < 3 && last - first == 1 && (runs[first].letters == 0 || runs[last].joint == ' ')))
@@ -438,10 +595,11 @@ add_joined(TokenList *list, const char *s, const Run *runs, int first, int last)
 		if (token == NULL)
 			return;
 		token->kind = TOKEN_WORD;
-		token->span = (uint8_t) (last - first + 1);
+		token->hash = text_hash(list->seed, one, word_singular(joined, n, one));
+		token->span = (uint8_t) span;
 	}
 	else
-		add_code(list, joined, n, last - first + 1);
+		add_code(list, joined, n, span);
 }
 
 /* A short word before a number or code, as in "iwdc 6125": the two may be one code elsewhere. */
@@ -508,7 +666,7 @@ tokens_add(TokenList *list, const char *text, size_t length)
 		if (i > chain && !continues_code(&runs[i - 1], &runs[i]))
 			chain = i;
 		add_plain(list, folded, &runs[i]);
-		if (i > chain && i - chain < SPAN_STEM - 1 && (i + 1 == n_runs || !continues_code(&runs[i], &runs[i + 1])))
+		if (i > chain && i - chain < LONGEST_CHAIN && (i + 1 == n_runs || !continues_code(&runs[i], &runs[i + 1])))
 			add_joined(list, folded, runs, chain, i);
 		else if (i > 0 && i == chain && list->n > 1 && may_join_over_space(&runs[i - 1], &runs[i]) &&
 				 follows_word(list))
@@ -518,15 +676,17 @@ tokens_add(TokenList *list, const char *text, size_t length)
 }
 
 /*
- * Adds tokens of a description after those of the title, or its codes only.  What it says of packs and conditions does not count, since
- * it tells of other products too; its colours do where the title names none.
+ * Adds tokens of a description after those of the title; where few are wanted, codes and quantities first, then longer words.  What it
+ * says of packs and conditions does not count, since it tells of other products too; its colours do where the title names none.
  */
 void
-tokens_add_description(TokenList *list, const char *text, size_t length, bool codes_only)
+tokens_add_description(TokenList *list, const char *text, size_t length, int most)
 {
 	uint32_t	conditions = list->conditions;
 	uint32_t	colours = list->colours;
 	float		pack = list->pack;
+	Token		words[NORM_TOKENS];
+	int			n_words = 0;
 	int			kept = list->n_title = list->n;
 	int			i;
 
@@ -535,11 +695,25 @@ tokens_add_description(TokenList *list, const char *text, size_t length, bool co
 	list->pack = pack;
 	if (colours != 0)
 		list->colours = colours;
-	for (i = list->n_title; codes_only && i < list->n; i++)
-		if (list->tokens[i].kind == TOKEN_CODE && list->tokens[i].span == 1 && list->tokens[i].length >= 5)
-			list->tokens[kept++] = list->tokens[i];
-	if (codes_only)
-		list->n = kept;
+	if (list->n - kept <= most)
+		return;
+	for (i = list->n_title; i < list->n; i++)
+	{
+		const Token *token = &list->tokens[i];
+
+		if (token->span != 1)
+			continue;
+		if ((token->kind == TOKEN_CODE && token->length >= 5) || token->kind == TOKEN_QUANTITY)
+		{
+			if (kept < list->n_title + most)
+				list->tokens[kept++] = *token;
+		}
+		else if (token->kind == TOKEN_WORD && token->length >= 4)
+			words[n_words++] = *token;
+	}
+	for (i = 0; i < n_words && kept < list->n_title + most; i++)
+		list->tokens[kept++] = words[i];
+	list->n = kept;
 }
 
 /* Adds a part number as one token, unless it is in the list already.  Returns whether it has any letter or digit. */

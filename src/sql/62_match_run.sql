@@ -24,7 +24,7 @@ BEGIN
 			labels bigint NOT NULL,
 			correct bigint NOT NULL,
 			share_shift real NOT NULL,
-			exclusive real NOT NULL,
+			repeats real NOT NULL,
 			sampled bigint NOT NULL,
 			run_id bigint,
 			fitted_at timestamptz NOT NULL DEFAULT now()
@@ -33,22 +33,22 @@ BEGIN
 	COMMENT ON TABLE sync.match_calibration IS 'What the newest run of each supplier took for granted: confidence = 1 / (1 + exp(-(slope × score + offset))).';
 	COMMENT ON COLUMN sync.match_calibration.labels IS 'Reviews that slope and offset were fitted to, of which correct were of right matches; none: slope 1, offset 0.';
 	COMMENT ON COLUMN sync.match_calibration.share_shift IS 'Added to all scores, since more or fewer rows have a match than is usual; estimated from a sample.';
-	COMMENT ON COLUMN sync.match_calibration.exclusive IS '1 where a variant is one row at most, 0 where the supplier''s rows repeat each other.';
+	COMMENT ON COLUMN sync.match_calibration.repeats IS 'Odds that another row is a variant too that one row is: small unless the supplier''s rows repeat each other.';
 END
 $install$;
 
 -- The last four are what the whole run knows of its supplier; see sync.match_shares() and sync.match_curve().
 CREATE FUNCTION sync.match_feed(feed_file_id bigint, connection text, version bigint, first_product integer, last_product integer,
-								shift real, exclusive real, slope real, "offset" real)
+								shift real, repeats real, slope real, "offset" real)
 RETURNS TABLE (feed_item_id bigint, product_no integer, variant_id bigint, confidence double precision, method text, evidence jsonb)
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'product_sync_match_feed'
 ROWS 2000;
 COMMENT ON FUNCTION sync.match_feed(bigint, text, bigint, integer, integer, real, real, real, real) IS 'The best match of each variant in a range of a feed''s products, apart from those that an earlier run linked.';
 
 CREATE FUNCTION sync.match_shares(feed_file_id bigint, connection text, version bigint, last_product integer, step integer,
-								  OUT shift real, OUT exclusive real, OUT sampled bigint)
+								  OUT shift real, OUT repeats real, OUT sampled bigint)
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'product_sync_match_shares';
-COMMENT ON FUNCTION sync.match_shares(bigint, text, bigint, integer, integer) IS 'What a sample of a feed, every step-th group of four products, tells of its supplier: by how much scores shift, and whether each variant is one row at most.';
+COMMENT ON FUNCTION sync.match_shares(bigint, text, bigint, integer, integer) IS 'What a sample of a feed, every step-th group of four products, tells of its supplier: by how much scores shift, and the odds that rows repeat each other.';
 
 CREATE FUNCTION sync.calibrated(log_odds double precision, slope double precision, "offset" double precision) RETURNS double precision
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
@@ -76,17 +76,17 @@ DECLARE
 	shares record;
 BEGIN
 	SELECT * INTO curve FROM sync.match_curve(match_learn.connection);
-	SELECT coalesce(s.shift, 0) AS shift, coalesce(s.exclusive, 1) AS exclusive, coalesce(s.sampled, 0) AS sampled INTO shares
+	SELECT coalesce(s.shift, 0) AS shift, coalesce(s.repeats, 0.005) AS repeats, coalesce(s.sampled, 0) AS sampled INTO shares
 	FROM sync.match_shares(match_learn.feed_file_id, match_learn.connection, match_learn.version, match_learn.last_product,
 						   ceil(incoming::numeric / sample_size)::integer) s;
-	INSERT INTO sync.match_calibration AS o (supplier, slope, "offset", labels, correct, share_shift, exclusive, sampled, run_id)
-	VALUES (match_learn.connection, curve.slope, curve."offset", curve.labels, curve.correct, shares.shift, shares.exclusive, shares.sampled,
+	INSERT INTO sync.match_calibration AS o (supplier, slope, "offset", labels, correct, share_shift, repeats, sampled, run_id)
+	VALUES (match_learn.connection, curve.slope, curve."offset", curve.labels, curve.correct, shares.shift, shares.repeats, shares.sampled,
 			match_learn.run_id)
 	ON CONFLICT (supplier) DO UPDATE
 	SET slope = excluded.slope, "offset" = excluded."offset", labels = excluded.labels, correct = excluded.correct,
-		share_shift = excluded.share_shift, exclusive = excluded.exclusive, sampled = excluded.sampled, run_id = excluded.run_id,
+		share_shift = excluded.share_shift, repeats = excluded.repeats, sampled = excluded.sampled, run_id = excluded.run_id,
 		fitted_at = now();
-	RETURN jsonb_build_object('slope', curve.slope, 'offset', curve."offset", 'shift', shares.shift, 'exclusive', shares.exclusive,
+	RETURN jsonb_build_object('slope', curve.slope, 'offset', curve."offset", 'shift', shares.shift, 'repeats', shares.repeats,
 		'incoming', incoming, 'range', greatest(sync.setting_value(match_learn.connection, 'match_range_products')::integer, 1));
 END
 $$;
@@ -133,7 +133,7 @@ DECLARE
 	counts jsonb;
 BEGIN
 	SELECT r.id, r.feed_file_id, r.connection, coalesce((r.context ->> 'match_index')::bigint, 0) AS version,
-		   coalesce((r.context #>> '{match,shift}')::real, 0) AS shift, coalesce((r.context #>> '{match,exclusive}')::real, 1) AS exclusive,
+		   coalesce((r.context #>> '{match,shift}')::real, 0) AS shift, coalesce((r.context #>> '{match,repeats}')::real, 0.005) AS repeats,
 		   coalesce((r.context #>> '{match,slope}')::real, 1) AS slope, coalesce((r.context #>> '{match,offset}')::real, 0) AS "offset"
 	INTO STRICT run
 	FROM sync.run r WHERE r.id = match_range.run_id;
@@ -154,7 +154,7 @@ BEGIN
 	INSERT INTO sync.match_result (run_id, feed_item_id, product_no, variant_id, product_id, confidence, method, evidence)
 	SELECT run.id, m.feed_item_id, m.product_no, v.id, v.product_id, m.confidence, m.method, m.evidence
 	FROM sync.match_feed(run.feed_file_id, run.connection, run.version, first_product, last_product,
-						 run.shift, run.exclusive, run.slope, run."offset") m
+						 run.shift, run.repeats, run.slope, run."offset") m
 	JOIN sync.variant v ON v.id = m.variant_id;
 
 	SELECT jsonb_build_object(
@@ -206,8 +206,8 @@ BEGIN
 END
 $$;
 
--- How far variants are one row each, as estimate_exclusive() of assign.c says it of rows that were matched together.
-CREATE FUNCTION sync.match_exclusive(run_id bigint) RETURNS double precision
+-- How often rows of a run repeat each other, as estimate_repeats() of assign.c says it of rows that were matched together.
+CREATE FUNCTION sync.match_repeats(run_id bigint) RETURNS double precision
 LANGUAGE plpgsql STABLE SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
 DECLARE
@@ -215,15 +215,15 @@ DECLARE
 BEGIN
 	SELECT coalesce(sum(c.claims) FILTER (WHERE c.claims > 1), 0) / (coalesce(sum(c.claims), 0) + 50) INTO share
 	FROM (SELECT count(*) AS claims FROM sync.match_result m
-		  WHERE m.run_id = match_exclusive.run_id AND m.confidence >= 0.9 AND m.method <> 'link'
+		  WHERE m.run_id = match_repeats.run_id AND m.confidence >= 0.9 AND m.method <> 'link'
 		  GROUP BY m.variant_id) c;
-	RETURN greatest(least((0.3 - share) / 0.2, 1), 0);
+	RETURN greatest(least(share / (1 - share), 1), 0.005);
 END
 $$;
 
--- Settles the claims of rows in different ranges to the same variant: the odds of each are divided by 1 + exclusive × the sum of the
--- others', as belief propagation would, and of several only the best may be approved by itself.  A link wins over all.  Rows of one range
--- have been weighed against each other already.  Doing it again begins with what the ranges said.
+-- Settles the claims of rows in different ranges to the same variant as assign.c does it for rows of one: with P the product of 1 + r × odds
+-- of the others, where r is the odds that rows repeat each other, the odds of each are multiplied by P / (1 + (P - 1) / r).  Of several rows
+-- only the best may be approved by itself.  A link is itself not weakened.  Doing it again begins with what the ranges said.
 CREATE FUNCTION sync.match_settle(run_id bigint) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' SET work_mem = '64MB' AS $$
 #variable_conflict use_column
@@ -232,24 +232,24 @@ DECLARE
 	shared_most constant double precision := 0.94;
 	sure constant double precision := 9;	-- log odds of a link: the most that calibrate() gives
 	run record;
-	only_one double precision;
+	again double precision;
 	forgotten bigint;
 	contested bigint[];
 	settled record;
 BEGIN
-	SELECT r.id, r.context ? 'match_settled' AS again, coalesce((r.context #>> '{match,range}')::integer, 2000) AS range_size,
-		   coalesce((r.context #>> '{match,exclusive}')::double precision, 1) AS exclusive,
+	SELECT r.id, r.context ? 'match_settled' AS settled, coalesce((r.context #>> '{match,range}')::integer, 2000) AS range_size,
+		   coalesce((r.context #>> '{match,repeats}')::double precision, 0.005) AS repeats,
 		   coalesce((r.context #>> '{match,slope}')::double precision, 1) AS slope,
 		   coalesce((r.context #>> '{match,offset}')::double precision, 0) AS "offset"
 	INTO STRICT run
 	FROM sync.run r WHERE r.id = match_settle.run_id;
-	IF run.again THEN
+	IF run.settled THEN
 		UPDATE sync.match_result m
 		SET confidence = (m.unsettled ->> 'confidence')::double precision, evidence = m.unsettled -> 'evidence', unsettled = NULL
 		WHERE m.run_id = run.id AND m.unsettled IS NOT NULL;
 	END IF;
 	forgotten := sync.match_forget_wrong(run.id);
-	only_one := least(run.exclusive, sync.match_exclusive(run.id));
+	again := greatest(run.repeats, sync.match_repeats(run.id));
 
 	-- Array by array, so that no statement joins all results with a number of rows that the planner cannot know.
 	SELECT array_agg(c.variant_id) INTO contested
@@ -261,18 +261,18 @@ BEGIN
 	WITH claim AS MATERIALIZED (
 		SELECT m.id, m.variant_id, m.method, (m.product_no - 1) / run.range_size AS range_no,
 			   (m.evidence ->> 'score')::double precision AS score,
-			   CASE WHEN m.method = 'link' THEN exp(sure)
-					ELSE exp(least(greatest((m.evidence ->> 'score')::double precision, -30), 30)) END AS odds
+			   ln(1 + again * exp(CASE WHEN m.method = 'link' THEN sure
+									   ELSE least(greatest((m.evidence ->> 'score')::double precision, -30), 30) END)) AS claim
 		FROM sync.match_result m
 		WHERE m.run_id = run.id AND m.confidence >= worth AND m.variant_id = ANY (contested)),
 	weighed AS (
 		SELECT c.*,
-			   greatest(sum(c.odds) OVER variant - coalesce(sum(c.odds) FILTER (WHERE c.method <> 'link') OVER own_range, 0), 0) AS others,
+			   least(greatest(sum(c.claim) OVER variant - coalesce(sum(c.claim) FILTER (WHERE c.method <> 'link') OVER own_range, 0), 0), 30) AS others,
 			   row_number() OVER (PARTITION BY c.variant_id ORDER BY c.method = 'link' DESC, c.score DESC, c.id) AS place
 		FROM claim c
 		WINDOW variant AS (PARTITION BY c.variant_id), own_range AS (PARTITION BY c.variant_id, c.range_no)),
 	anew AS (
-		SELECT w.id, w.place, round((w.score - ln(1 + only_one * w.others))::numeric, 2) AS score
+		SELECT w.id, w.place, round((w.score + w.others - ln(1 + (exp(w.others) - 1) / again))::numeric, 2) AS score
 		FROM weighed w WHERE w.method <> 'link' AND w.score IS NOT NULL)
 	SELECT array_agg(a.id) AS ids, array_agg(a.place) AS places, array_agg(a.score) AS scores INTO settled FROM anew a;
 	UPDATE sync.match_result m
