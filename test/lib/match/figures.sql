@@ -31,15 +31,15 @@ BEGIN
 END
 $$;
 
--- One line: what, how much, the bar, and whether that is met.  bar NULL: there is none.  at_least: the bar is a floor, not a ceiling.
+-- One line: what, how much, the bar, and whether that is met.  bar NULL: there is none, and no verdict.  at_least: the bar is a floor, not a ceiling.
 CREATE OR REPLACE FUNCTION figures.line(what text, value double precision, bar double precision, at_least boolean, unit text DEFAULT '',
 	digits integer DEFAULT 4)
 RETURNS text LANGUAGE sql IMMUTABLE AS $$
-	SELECT format('%s %s %s %s',
-		rpad(what, 72), lpad(coalesce(round(value::numeric, digits)::text, 'none') || unit, 12),
+	SELECT rtrim(format('%s %s %s %s',
+		rpad(what, 84), lpad(coalesce(round(value::numeric, digits) || unit, 'not built'), 12),
 		rpad(CASE WHEN bar IS NULL THEN '(no bar)' ELSE format('(at %s %s%s)', CASE WHEN at_least THEN 'least' ELSE 'most' END, bar, unit) END, 22),
-		CASE WHEN bar IS NULL THEN 'ok' WHEN value IS NULL THEN 'MISSED' WHEN at_least THEN CASE WHEN value >= bar THEN 'ok' ELSE 'MISSED' END
-			WHEN value <= bar THEN 'ok' ELSE 'MISSED' END)
+		CASE WHEN bar IS NULL THEN '' WHEN value IS NULL THEN 'MISSED' WHEN at_least THEN CASE WHEN value >= bar THEN 'ok' ELSE 'MISSED' END
+			WHEN value <= bar THEN 'ok' ELSE 'MISSED' END))
 $$;
 
 -- Expected calibration error over ten bins of equal width, of the rows that sync_match() returned.
@@ -99,5 +99,56 @@ BEGIN
 		ORDER BY hashtextextended(r.incoming_id, $1), r.incoming_id, r.existing_id LIMIT $2', matches) USING seed, n;
 	EXECUTE 'SELECT count(sync_match_review($1, r.evidence, r.correct, r.incoming_id, r.existing_id)) FROM reviewed r' USING supplier;
 	RETURN true;
+END
+$$;
+
+-- Share of the pairs that are among the candidates; NULL where the call that lists them is not there.
+CREATE OR REPLACE FUNCTION figures.candidate_recall(candidates integer) RETURNS double precision LANGUAGE plpgsql AS $$
+DECLARE
+	answer double precision;
+BEGIN
+	IF to_regproc('sync.match_candidates') IS NOT NULL THEN
+		EXECUTE 'SELECT 1.0 * count(DISTINCT p) / greatest((SELECT count(*) FROM pair), 1)
+			FROM sync.match_candidates(''incoming'', ''existing'', ''{}'', $1) c JOIN pair p USING (incoming_id, existing_id)' INTO answer USING candidates;
+	END IF;
+	RETURN answer;
+END
+$$;
+
+-- Matches anew with a supplier's n reviews and measures those that were not reviewed: the mean of so many draws, each by a seed of its
+-- own and for a supplier of its own.  No row where reviews cannot be given.
+CREATE OR REPLACE FUNCTION figures.with_reviews(name text, n integer, draws integer) RETURNS TABLE (figure text, value double precision)
+LANGUAGE plpgsql AS $$
+DECLARE
+	supplier text;
+BEGIN
+	CREATE TEMP TABLE IF NOT EXISTS drawn (figure text, value double precision);
+	TRUNCATE drawn;
+	FOR draw IN 1 .. draws LOOP
+		supplier := format('%s %s', name, draw);
+		IF NOT figures.review(supplier, 'result', n, draw) THEN
+			RETURN;
+		END IF;
+		DROP TABLE IF EXISTS unreviewed;
+		CREATE TEMP TABLE unreviewed AS
+			SELECT r.* FROM sync_match('incoming', 'existing', jsonb_build_object('supplier', supplier)) r
+			WHERE r.incoming_id NOT IN (SELECT v.incoming_id FROM reviewed v);
+		INSERT INTO drawn SELECT * FROM figures.quality('unreviewed');
+	END LOOP;
+	RETURN QUERY SELECT d.figure, avg(d.value) FROM drawn d GROUP BY d.figure;
+END
+$$;
+
+-- The most memory that this session's process ever held, in MB, shared buffers that it touched and mapped files included.
+CREATE OR REPLACE FUNCTION figures.peak_memory() RETURNS double precision LANGUAGE sql VOLATILE AS
+$$SELECT substring(pg_read_file('/proc/self/status') FROM 'VmHWM:\s*([0-9]+)')::double precision / 1024$$;
+
+-- Seconds that a statement takes.
+CREATE OR REPLACE FUNCTION figures.seconds(statement text) RETURNS double precision LANGUAGE plpgsql AS $$
+DECLARE
+	began timestamptz := clock_timestamp();
+BEGIN
+	EXECUTE statement;
+	RETURN extract(epoch FROM clock_timestamp() - began);
 END
 $$;
