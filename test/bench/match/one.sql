@@ -1,12 +1,4 @@
--- sync_match_one() on a catalogue of the synthetic products, 2000 different items in one session.
--- As replica, so that no version is written for each product: what is measured is the search.
-SET session_replication_role = replica;
-INSERT INTO sync.product (id, handle, title, vendor) SELECT e.id, 'p' || e.id, e.title, e.brand FROM existing e;
-INSERT INTO sync.variant (id, product_id, sku, mpn, price) SELECT e.id, e.id, 'V' || e.id, e.mpn, e.price FROM existing e;
-SELECT FROM sync.catalogue_changed();
-RESET session_replication_role;
-ANALYZE sync.product, sync.variant;
-
+-- sync_match_one() on the catalogue of one_build.sql: 2000 different items in one session.
 CREATE TEMP TABLE item AS
 SELECT row_number() OVER () AS no, e.id, k.kind, CASE k.kind
 		WHEN 'title' THEN jsonb_build_object('title', e.title, 'brand', e.brand)
@@ -16,7 +8,6 @@ SELECT row_number() OVER () AS no, e.id, k.kind, CASE k.kind
 FROM (SELECT *, row_number() OVER (ORDER BY figures.h(id, 81)) AS place FROM existing ORDER BY place LIMIT 2000) e
 JOIN (VALUES (0, 'title'), (1, 'as typed'), (2, 'words lost'), (3, 'part number')) k(no, kind) ON k.no = e.place % 4;
 CREATE TEMP TABLE call (kind text, ms double precision, found boolean);
-SELECT figures.line(format('one: index of %s variants built and mapped', :existing), figures.seconds($$SELECT count(*) FROM sync_match_one('{"title": "x"}')$$), NULL, false, ' s', 2);
 DO $$
 DECLARE
 	row record;
