@@ -23,7 +23,7 @@ REGRESS_OPTS = --load-extension=product_sync
 include test/targets.mk
 
 # The targets of test/targets.mk run where no PostgreSQL is installed yet.
-ifneq ($(filter-out help test check-quick compile-all demo bench,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out help test check-quick compile-all demo bench fit,$(or $(MAKECMDGOALS),all)),)
 PGXS        := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 endif

@@ -8,6 +8,7 @@ help:
 	@echo 'make test               all tests, on PostgreSQL 15 and 17; PG=15 or PG=17 for one of them'
 	@echo 'make check-quick        PostgreSQL 15 only, without TAP'
 	@echo 'make compile-all        builds for 15, 17 and 18 with warnings as errors'
+	@echo 'make fit                fits the matcher'"'"'s model to labelled products, and measures it; docs/matching.md'
 	@echo 'make bench              measures, each figure beside its ceiling'
 
 test:
@@ -25,4 +26,7 @@ demo:
 bench:
 	@test/bench/run
 
-.PHONY: help test check-quick compile-all demo bench
+fit:
+	@test/fit/run
+
+.PHONY: help test check-quick compile-all demo bench fit

@@ -2,16 +2,16 @@
  * assign.c
  *	  One existing item for each incoming one: probabilities that take rivals on both sides into account.
  *
- * A matching gives each row at most one item and, as far as the supplier's rows are unique, each item at most one row; its weight is the
- * product of the odds of its pairs.  How likely a pair is in a random matching of this kind is found by loopy belief propagation (Huang
- * and Jebara, "Approximating the permanent with belief propagation", 2009), on the few candidates of each row: row i tells item k the
- * odds a = e / (1 + sum of e × b of its other candidates), item k tells row i b = 1 / (1 + sum of a of its other rows), where e are the
- * odds of a pair, against being new; the pair's odds are then a × b.  So two candidates that are as good as each other have at most half
- * each, as have two rows that claim one item.
+ * A matching gives each row at most one item; its weight is the product of the odds of its pairs, times r for each row beyond the first
+ * that has the same item, where r is small unless the supplier repeats itself.  How likely a pair is in a random matching of this kind is
+ * found by loopy belief propagation (Huang and Jebara, "Approximating the permanent with belief propagation", 2009), on the few
+ * candidates of each row.  Row i tells item k the odds a = e / (1 + sum of e × b of its other candidates), where e are the odds of a
+ * pair, against being new; item k tells row i b = P / (1 + (P - 1) / r), where P is the product of 1 + r × a of its other rows; the
+ * pair's odds are then a × b.  So two candidates that are as good as each other have at most half each, and of two rows that claim one
+ * item both are likely only where the evidence for both is strong.
  *
  * Two numbers are estimated from the rows themselves, when there are many: how many have a match at all (expectation and maximisation;
- * Saerens, Latinne and Decaestecker, "Adjusting the outputs of a classifier to new a priori probabilities", 2002), and whether the rows
- * repeat themselves, in which case an item is not the less likely for another row's claim.
+ * Saerens, Latinne and Decaestecker, "Adjusting the outputs of a classifier to new a priori probabilities", 2002), and r.
  */
 #include "match/assign.h"
 
@@ -22,13 +22,12 @@
 #define ROUNDS 8				/* of belief propagation; it settles much earlier */
 
 /* How far the share of matches may move the log odds, and the rows that it takes to be half trusted. */
-#define LOWEST_SHIFT (-3.0f)
-#define HIGHEST_SHIFT 2.0f
+#define LOWEST_SHIFT (-5.0f)
+#define HIGHEST_SHIFT 5.0f
 #define TRUSTED_ROWS 50.0f
 
-/* Share of confident rows with a confident rival, up to which rows count as unique, and from which as repeated. */
-#define FEW_REPEATS 0.10f
-#define MANY_REPEATS 0.30f
+/* Of the odds that rows repeat themselves: what is believed before any are seen, and which claims count. */
+#define FEWEST_REPEATS 0.005f
 #define CONFIDENT 0.9f
 
 /* Of two rows that claim one item, only the better one may be approved by itself. */
@@ -39,7 +38,7 @@
 
 #define MOST_LOG_ODDS 30.0f
 
-const MatchShares shares_unknown = {0, 1};
+const MatchShares shares_unknown = {0, FEWEST_REPEATS};
 
 /* A candidate of a row, and the messages between them. */
 typedef struct Edge
@@ -175,7 +174,7 @@ tell_items(Graph *graph)
 
 /* Tells each row what its items say. */
 static void
-tell_rows(Graph *graph, float exclusive)
+tell_rows(Graph *graph, float repeats)
 {
 	uint32_t	i = 0;
 
@@ -187,14 +186,16 @@ tell_rows(Graph *graph, float exclusive)
 		uint32_t	end;
 		uint32_t	j;
 
+		/* In logarithms, as a million rows may claim one item. */
 		for (end = i; end < graph->n && edges[graph->by_item[end]].item == item; end++)
-			sum += edges[graph->by_item[end]].to_item;
+			sum += log1pf(repeats * edges[graph->by_item[end]].to_item);
 		for (j = i; j < end; j++)
 		{
 			Edge	   *edge = &edges[graph->by_item[j]];
-			float		others = sum - edge->to_item;
+			float		others = sum - log1pf(repeats * edge->to_item);
+			float		product = expm1f(others < 0 ? 0 : others > MOST_LOG_ODDS ? MOST_LOG_ODDS : others);
 
-			edge->to_row = 1 / (1 + exclusive * (others < 0 ? 0 : others));
+			edge->to_row = (product + 1) / (1 + product / repeats);
 		}
 		i = end;
 	}
@@ -216,7 +217,7 @@ propagate(Graph *graph, const MatchRow *rows, const MatchShares *shares)
 	for (round = 0; round < ROUNDS; round++)
 	{
 		tell_items(graph);
-		tell_rows(graph, shares->exclusive);
+		tell_rows(graph, shares->repeats);
 	}
 	tell_items(graph);
 }
@@ -229,14 +230,15 @@ edge_probability(const Edge *edge)
 	return odds / (1 + odds);
 }
 
-/* How far rows share items: 1 where confident rows have hardly ever a confident rival. */
+/* How often rows that are confident by themselves claim one item together. */
 static float
-estimate_exclusive(const Graph *graph)
+estimate_repeats(const Graph *graph)
 {
 	uint32_t	confident = 0;
 	uint32_t	repeated = 0;
 	uint32_t	i = 0;
 	float		share;
+	float		repeats;
 
 	while (i < graph->n)
 	{
@@ -251,9 +253,8 @@ estimate_exclusive(const Graph *graph)
 			repeated += claims;
 	}
 	share = (float) repeated / ((float) confident + TRUSTED_ROWS);
-	if (share <= FEW_REPEATS)
-		return 1;
-	return share >= MANY_REPEATS ? 0 : (MANY_REPEATS - share) / (MANY_REPEATS - FEW_REPEATS);
+	repeats = share / (1 - share);
+	return repeats > 1 ? 1 : repeats < FEWEST_REPEATS ? FEWEST_REPEATS : repeats;
 }
 
 /*
@@ -263,7 +264,7 @@ bool
 assign_estimate(const MatchRow *rows, size_t n, MatchShares *shares)
 {
 	float		trust = (float) n / ((float) n + TRUSTED_ROWS);
-	MatchShares now = {0, 0};
+	MatchShares now = {0, 1};
 	Graph		graph;
 	int			round;
 	uint32_t	i;
@@ -273,10 +274,10 @@ assign_estimate(const MatchRow *rows, size_t n, MatchShares *shares)
 		return true;
 	if (!graph_build(&graph, rows, n))
 		return false;
-	/* Rivals among rows first left out, so that repeated rows show. */
+	/* Rivals among rows are left out at first, so that repeated rows show. */
 	propagate(&graph, rows, &now);
-	shares->exclusive = estimate_exclusive(&graph);
-	now.exclusive = shares->exclusive;
+	shares->repeats = estimate_repeats(&graph);
+	now.repeats = shares->repeats;
 	for (round = 0; round < 20; round++)
 	{
 		double		sum = 0;

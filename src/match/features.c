@@ -28,7 +28,9 @@ typedef struct Pair
 	uint8_t		span[MAX_FORWARD];
 	bool		covered[MAX_FORWARD];
 	bool		extra[MAX_FORWARD];
-	bool		query_covered[NORM_TOKENS];
+	bool		query_covered[QUERY_TOKENS];
+	bool		described[MAX_FORWARD];	/* stands in the other's description only */
+	bool		query_described[QUERY_TOKENS];
 } Pair;
 
 static float
@@ -86,8 +88,8 @@ features_overlap(const MatchIndex *index, const MatchQuery *query, uint32_t item
 {
 	int			n;
 	const uint32_t *forward = item_forward(index, item, &n);
-	uint8_t		spans[NORM_TOKENS];
-	bool		covered[NORM_TOKENS] = {false};
+	uint8_t		spans[QUERY_TOKENS];
+	bool		covered[QUERY_TOKENS] = {false};
 	float		weight2 = 0;
 	float		stems = 0;
 	int			missing = 0;
@@ -118,13 +120,14 @@ align(const MatchIndex *index, const MatchQuery *query, uint32_t item, Pair *pai
 {
 	int			n;
 	const uint32_t *forward = item_forward(index, item, &n);
-	uint8_t		query_spans[NORM_TOKENS];
+	uint8_t		query_spans[QUERY_TOKENS];
 	int			i;
 
 	pair->query = query;
 	pair->item = &index->items[item];
 	pair->n = 0;
 	memset(pair->query_covered, 0, sizeof(pair->query_covered));
+	memset(pair->query_described, 0, sizeof(pair->query_described));
 	for (i = 0; i < query->n; i++)
 		query_spans[i] = query->tokens[i].span;
 	for (i = 0; i < n; i++)
@@ -138,6 +141,7 @@ align(const MatchIndex *index, const MatchQuery *query, uint32_t item, Pair *pai
 		pair->idf[pair->n] = mindex_idf(index, index->terms[term].df);
 		pair->span[pair->n] = (uint8_t) FORWARD_SPAN(forward[i]);
 		pair->extra[pair->n] = (forward[i] & FORWARD_EXTRA) != 0;
+		pair->described[pair->n] = false;
 		pair->covered[pair->n++] = false;
 	}
 	for (i = 0; i < pair->n; i++)
@@ -146,6 +150,12 @@ align(const MatchIndex *index, const MatchQuery *query, uint32_t item, Pair *pai
 
 		if (token < 0 || query_spans[token] == SPAN_STEM || pair->span[i] == SPAN_STEM)
 			continue;
+		/* A model number may stand in a description; any other word there says less. */
+		if ((pair->extra[i] || query->tokens[token].extra) && pair->terms[i]->kind != TOKEN_CODE)
+		{
+			pair->described[i] = pair->query_described[token] = true;
+			continue;
+		}
 		cover(pair->covered, pair->span, i);
 		cover(pair->query_covered, query_spans, token);
 	}
@@ -165,6 +175,8 @@ compare_words(const Pair *pair, float *f)
 
 	for (i = 0; i < query->n; i++)
 	{
+		if (pair->query_covered[i] && query->tokens[i].kind == TOKEN_WORD && query->tokens[i].df > 0 && query->tokens[i].span != SPAN_STEM)
+			f[F_WORD_UNIQUE] = larger(f[F_WORD_UNIQUE], 1.0f / (float) query->tokens[i].df);
 		if (query->tokens[i].span != 1 || query->tokens[i].extra || query->tokens[i].kind == TOKEN_CODE)
 			continue;
 		sum[0] += query->tokens[i].idf;
@@ -195,6 +207,8 @@ compare_titles(const Pair *pair, float *f)
 	float		weight2 = 0;
 	float		covered = 0;
 	float		covered2 = 0;
+	float		query_described = 0;
+	float		described = 0;
 	int			i;
 
 	for (i = 0; i < query->n; i++)
@@ -207,7 +221,10 @@ compare_titles(const Pair *pair, float *f)
 		{
 			query_covered += idf;
 			query_covered2 += idf * idf;
+			continue;
 		}
+		if (pair->query_described[i])
+			query_described += idf;
 		else
 			f[F_INCOMING_RARE_MISSING] = larger(f[F_INCOMING_RARE_MISSING], smaller(1, idf / query->max_idf));
 	}
@@ -223,7 +240,10 @@ compare_titles(const Pair *pair, float *f)
 		{
 			covered += idf;
 			covered2 += idf * idf;
+			continue;
 		}
+		if (pair->described[i])
+			described += idf;
 		else
 			f[F_EXISTING_RARE_MISSING] = larger(f[F_EXISTING_RARE_MISSING], smaller(1, idf / query->max_idf));
 	}
@@ -232,14 +252,9 @@ compare_titles(const Pair *pair, float *f)
 	f[F_INCOMING_COVERED] = query_covered / query->weight;
 	f[F_EXISTING_COVERED] = covered / weight;
 	f[F_TITLE] = sqrtf(query_covered2 / query->weight2 * covered2 / weight2);
+	f[F_TITLE_NEAR] = larger(0, f[F_TITLE] - 0.75f) * 4;
+	f[F_DESCRIBED] = (query_described / query->weight + described / weight) / 2;
 	f[F_SHORT_TITLE] = 1.0f / (1.0f + smaller(query->weight, weight) / query->max_idf);
-}
-
-/* Whether a code is its own stem. */
-static bool
-is_bare(uint32_t hash, uint32_t stem)
-{
-	return (hash | 1) == stem;
 }
 
 /* Compares a code of the query that the other side lacks with those that the query lacks. */
@@ -254,11 +269,45 @@ compare_variants(const Pair *pair, const QueryToken *q, float idf, float *prefix
 
 		if (term->kind != TOKEN_CODE || pair->span[j] == SPAN_STEM || pair->covered[j] || term->detail.stem != q->stem)
 			continue;
-		if (is_bare(q->hash, q->stem) || is_bare(pair->hashes[j], q->stem))
+		if (suffixes_agree(q->suffix, term->suffix))
 			*prefix = larger(*prefix, idf);
 		else
 			*variant = larger(*variant, idf);
 	}
+}
+
+/*
+ * Rarity of a code that has three letters before it on one side or other ones on both: hon10707rnn, 10707rnn.  An entry of SPAN_STEM
+ * whose stem is not its code's is such a tail.
+ */
+static float
+compare_tails(const Pair *pair)
+{
+	const MatchQuery *query = pair->query;
+	uint32_t	stem = 0;
+	float		tail = 0;
+	int			i;
+	int			j;
+
+	for (i = 0; i < query->n; i++)
+	{
+		const QueryToken *q = &query->tokens[i];
+
+		if (q->kind != TOKEN_CODE || q->term == UINT32_MAX)
+			continue;
+		if (q->span != SPAN_STEM)
+			stem = q->stem;
+		for (j = 1; j < pair->n; j++)
+		{
+			bool		own_tail = q->span == SPAN_STEM && q->stem != stem;
+			bool		tail_of_other = pair->span[j] == SPAN_STEM && pair->terms[j]->detail.stem != pair->terms[j - 1]->detail.stem;
+
+			if ((uint32_t) pair->terms[j]->hash == q->hash && (own_tail || tail_of_other) &&
+				(own_tail || q->span != SPAN_STEM) && (tail_of_other || pair->span[j] != SPAN_STEM))
+				tail = larger(tail, smaller(1, q->idf / query->max_idf));
+		}
+	}
+	return tail;
 }
 
 /* Model numbers and the like: shared, different, or different in their last letters only. */
@@ -283,6 +332,8 @@ compare_codes(const Pair *pair, float *f)
 		if (pair->query_covered[i])
 		{
 			f[F_CODE_SHARED] = larger(f[F_CODE_SHARED], idf);
+			if (q->df > 0)
+				f[F_CODE_UNIQUE] = larger(f[F_CODE_UNIQUE], 1.0f / (float) q->df);
 			continue;
 		}
 		compare_variants(pair, q, idf, &prefix, &variant);
@@ -296,11 +347,13 @@ compare_codes(const Pair *pair, float *f)
 		f[F_CODE_EXTRA] = smaller(query_other, other);
 	else if (prefix > 0)
 		f[F_CODE_PREFIX] = prefix;
+	else if ((f[F_CODE_TAIL] = compare_tails(pair)) > 0)
+		return;
 	else if (variant > 0)
 		f[F_CODE_VARIANT] = variant;
 	else
 		f[F_CODE_CONFLICT] = smaller(query_other, other);
-	f[F_CODE_MISSING] = (query_other > 0) != (other > 0) && f[F_CODE_SHARED] == 0 ? 1 : 0;
+	f[F_CODE_MISSING] = (query_other > 0) != (other > 0) && f[F_CODE_SHARED] == 0 && prefix == 0 ? 1 : 0;
 }
 
 /* Plain numbers, and quantities by unit: 64gb against 32gb contradict each other. */
@@ -335,7 +388,7 @@ compare_numbers(const Pair *pair, float *f)
 				continue;
 			if (fabsf(pair->terms[j]->detail.value - q->value) <= 0.03f * q->value)
 				units_equal |= 1u << q->unit;
-			else
+			else if (!q->extra && !pair->extra[j])
 				units_other |= 1u << q->unit;
 		}
 	}
@@ -399,7 +452,10 @@ compare_part_numbers(const Pair *pair, float *f)
 	if (a->mpn != 0 && b->mpn != 0)
 	{
 		if ((uint32_t) a->mpn == b->mpn)
+		{
 			f[F_MPN_EQUAL] = 1;
+			f[F_MPN_SHORT] = a->mpn_short ? 1 : 0;
+		}
 		else if (a->mpn_stem == b->mpn_stem)
 			f[F_MPN_VARIANT] = 1;
 		else
@@ -413,7 +469,7 @@ compare_part_numbers(const Pair *pair, float *f)
 	for (i = 0; i < pair->query->n && f[F_MPN_IN_TITLE] == 0; i++)
 		if (b->mpn != 0 && pair->query->tokens[i].hash == b->mpn)
 			f[F_MPN_IN_TITLE] = 1;
-	if (f[F_MPN_IN_TITLE] > 0)
+	if (f[F_MPN_IN_TITLE] > 0 || f[F_CODE_TAIL] > 0)
 		f[F_MPN_CONFLICT] = f[F_MPN_VARIANT] = 0;
 }
 
@@ -454,11 +510,21 @@ compare_offers(const Pair *pair, float *f)
 	}
 }
 
+/*
+ * The features that are measured in rarity.  In a catalogue e times as large a word that one item has tells one unit of log odds more,
+ * which is what there is to be made up for among so many items.
+ */
+static const uint8_t rarities[] = {
+	F_TITLE, F_TITLE_NEAR, F_INCOMING_COVERED, F_EXISTING_COVERED, F_INCOMING_RARE_MISSING, F_EXISTING_RARE_MISSING, F_WORDS,
+	F_WORDS_CONTAINED, F_DESCRIBED, F_CODE_SHARED, F_CODE_TAIL, F_CODE_CONFLICT, F_CODE_EXTRA, F_CODE_PREFIX, F_CODE_VARIANT,
+};
+
 /* Fills in all features of a pair. */
 void
 features_compare(const MatchIndex *index, const MatchQuery *query, uint32_t item, float features[N_FEATURES])
 {
 	Pair		pair;
+	size_t		i;
 
 	memset(features, 0, N_FEATURES * sizeof(float));
 	align(index, query, item, &pair);
@@ -470,4 +536,7 @@ features_compare(const MatchIndex *index, const MatchQuery *query, uint32_t item
 	compare_part_numbers(&pair, features);
 	compare_keys(&pair, features);
 	compare_offers(&pair, features);
+	features[F_CATALOGUE_SIZE] = query->max_idf / 10;
+	for (i = 0; i < sizeof(rarities); i++)
+		features[rarities[i]] *= query->max_idf / 10;
 }

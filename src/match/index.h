@@ -41,6 +41,7 @@ typedef struct MatchItem
 	uint64_t	sku;			/* hashes of squeezed texts, 0 where there is none */
 	uint64_t	mpn;
 	uint32_t	mpn_stem;
+	bool		mpn_short;		/* few digits and no letter: many makers have such */
 	uint32_t	brand;
 	uint32_t	brand_head;		/* of the brand's first word */
 	float		price;
@@ -59,7 +60,7 @@ typedef struct IndexTerm
 	}			detail;
 	uint8_t		kind;
 	uint8_t		unit;
-	uint8_t		unused[2];
+	uint16_t	suffix;			/* of a code */
 } IndexTerm;
 
 /* An existing item. */
@@ -131,6 +132,9 @@ typedef struct IndexBuilder IndexBuilder;
 
 /* item.c */
 extern void item_prepare(MatchItem *item, const MatchFields *fields, uint64_t seed, bool existing);
+
+/* price.c */
+extern double match_read_price(MatchText text);
 
 /* index_build.c */
 extern IndexBuilder *mindex_begin(uint64_t seed, uint64_t version);

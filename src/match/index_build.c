@@ -150,6 +150,7 @@ get_term(IndexBuilder *builder, const Token *token)
 	term->hash = token->hash;
 	term->kind = token->kind;
 	term->unit = token->unit;
+	term->suffix = token->suffix;
 	if (token->kind == TOKEN_CODE)
 		term->detail.stem = token->stem;
 	else
@@ -215,6 +216,12 @@ mindex_add(IndexBuilder *builder, const MatchFields *fields)
 			return false;
 		forward[i] = term | (uint32_t) (token->span - 1) << 27 | (i >= item->tokens.n_title ? FORWARD_EXTRA : 0);
 		last = (uint32_t *) builder->last_item.data + term;
+		/* Words of a description are compared, but nothing is found by them. */
+		if (i >= item->tokens.n_title && token->kind != TOKEN_CODE)
+		{
+			forward[i] |= FORWARD_REPEATED;
+			continue;
+		}
 		if (*last == number + 1)
 			forward[i] |= FORWARD_REPEATED;
 		else

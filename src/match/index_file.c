@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define FILE_MAGIC "PSMATCH\n"
-#define FILE_FORMAT 3
+#define FILE_FORMAT 4
 #define SECTION_ALIGN 64
 #define N_SECTIONS 9
 

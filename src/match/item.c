@@ -7,8 +7,9 @@
 #include <math.h>
 #include <string.h>
 
-/* Of a description, that are looked at beside the title. */
-#define DESCRIPTION_BYTES 400
+/* Of a description, that are looked at beside the title, and that an index keeps. */
+#define DESCRIPTION_BYTES 600
+#define DESCRIPTION_TOKENS 20
 
 static uint64_t
 squeezed_hash(uint64_t seed, const MatchText *text)
@@ -17,6 +18,18 @@ squeezed_hash(uint64_t seed, const MatchText *text)
 	size_t		n = text_squeeze(text->data, text->length, squeezed, sizeof(squeezed));
 
 	return n == 0 ? 0 : text_hash(seed, squeezed, n);
+}
+
+/* Whether a squeezed part number is one that many makers may have. */
+static bool
+is_short_number(const char *text, size_t n)
+{
+	size_t		i;
+
+	for (i = 0; i < n; i++)
+		if (text[i] < '0' || text[i] > '9')
+			return n < 4;
+	return n < 7;
 }
 
 /* Adds the tokens of the brand that the title does not have, and sets the keys by which brands are compared. */
@@ -49,8 +62,8 @@ prepare_brand(MatchItem *item, const MatchText *brand)
 }
 
 /*
- * Makes an item ready.  Without a title its description serves as one; beside one an existing item's gives its codes only, which keeps the
- * index small.  Fields that cannot be used (a price that is no positive number, a
+ * Makes an item ready.  Without a title its description serves as one; beside one an existing item's gives its most telling tokens only,
+ * which keeps the index small.  Fields that cannot be used (a price that is no positive number, a
  * GTIN that is none) count as missing.
  */
 void
@@ -61,6 +74,7 @@ item_prepare(MatchItem *item, const MatchFields *fields, uint64_t seed, bool exi
 	item->gtin = item->sku = item->mpn = 0;
 	item->guess.low = item->guess.high = 0;
 	item->mpn_stem = item->brand = item->brand_head = 0;
+	item->mpn_short = false;
 	tokens_clear(&item->tokens, seed);
 	if (has_title)
 		tokens_add(&item->tokens, fields->title.data, fields->title.length);
@@ -77,13 +91,15 @@ item_prepare(MatchItem *item, const MatchFields *fields, uint64_t seed, bool exi
 		{
 			item->mpn = text_hash(seed, squeezed, n);
 			item->mpn_stem = code_stem(seed, squeezed, n);
+			item->mpn_short = is_short_number(squeezed, n);
 			tokens_add_code(&item->tokens, fields->mpn.data, fields->mpn.length);
 		}
 	}
 	item->tokens.n_title = item->tokens.n;
 	if (has_title && fields->description.data != NULL)
 		tokens_add_description(&item->tokens, fields->description.data,
-							   fields->description.length > DESCRIPTION_BYTES ? DESCRIPTION_BYTES : fields->description.length, existing);
+							   fields->description.length > DESCRIPTION_BYTES ? DESCRIPTION_BYTES : fields->description.length,
+							   existing ? DESCRIPTION_TOKENS : NORM_TOKENS);
 	if (fields->gtin.data != NULL && !gtin_parse(fields->gtin.data, fields->gtin.length, &item->gtin) &&
 		!gtin_guess(fields->gtin.data, fields->gtin.length, &item->guess))
 		item->guess.low = item->guess.high = 0;

@@ -60,7 +60,6 @@ extern bool outcome_worth(const MatchRow *row);
 /* match_rows.c */
 extern MatchOwner *match_owner_create(MemoryContext context);
 extern void match_read_row(HeapTuple tuple, TupleDesc desc, int first, MatchFields *fields);
-extern double match_read_price(MatchText text);
 extern void match_build_index(MatchOwner *owner, const char *query, uint64 version);
 extern void match_need_scratch(MatchOwner *owner);
 extern uint64 match_seed(void);

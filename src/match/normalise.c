@@ -217,12 +217,14 @@ find_runs(char *s, size_t n, Run runs[MAX_RUNS])
 	return count;
 }
 
-/* Notes the colour that a word or the ending of a code names. */
+/* Notes the colour that a word or the ending of a code names.  Short forms are believed at the end of a code only: blu-ray. */
 static void
-note_colour(TokenList *list, const char *text, size_t length)
+note_colour(TokenList *list, const char *text, size_t length, bool ending)
 {
 	size_t		i;
 
+	if (!ending && (length < 3 || (length == 3 && memcmp(text, "blu", 3) == 0) || (length == 3 && memcmp(text, "clr", 3) == 0)))
+		return;
 	for (i = 0; i < sizeof(colour_names) / sizeof(colour_names[0]); i++)
 		if (colour_names[i].length == length && memcmp(colour_names[i].name, text, length) == 0)
 			list->colours |= 1u << colour_names[i].bit;
@@ -266,25 +268,125 @@ code_stem(uint64_t seed, const char *text, size_t length)
 	return (uint32_t) text_hash(seed, text, stem_length(text, length)) | 1;
 }
 
-/* Adds a code, and its stem where that is shorter. */
+/* The letters after a code's stem, five bits each, the first three; 0 where there are none. */
+static uint16_t
+code_suffix(const char *text, size_t length, size_t stem)
+{
+	uint16_t	suffix = 0;
+	int			i;
+
+	for (i = 0; i < 3; i++)
+	{
+		size_t		at = stem + (size_t) i;
+		bool		letter = at < length && text[at] >= 'a' && text[at] <= 'z';
+
+		suffix = (uint16_t) (suffix << 5 | (letter ? text[at] - 'a' + 1 : 0));
+	}
+	return suffix;
+}
+
+/* The colour that a suffix names, as a bit, or 0. */
+static uint32_t
+suffix_colour(uint16_t suffix)
+{
+	char		text[3];
+	size_t		n;
+	size_t		i;
+
+	for (n = 0; n < 3 && (suffix >> (10 - 5 * n) & 31) != 0; n++)
+		text[n] = (char) ('a' + (suffix >> (10 - 5 * n) & 31) - 1);
+	for (i = 0; n > 1 && i < sizeof(colour_names) / sizeof(colour_names[0]); i++)
+		if (memcmp(colour_names[i].name, text, n) == 0 && (n == 3 || colour_names[i].length == n))
+			return 1u << colour_names[i].bit;
+	return 0;
+}
+
+/* Sets what a code is compared by. */
+void
+code_describe(uint64_t seed, const char *text, size_t length, Token *token)
+{
+	size_t		stem = stem_length(text, length);
+
+	token->hash = text_hash(seed, text, length);
+	token->kind = TOKEN_CODE;
+	token->stem = code_stem(seed, text, length);
+	token->suffix = code_suffix(text, length, stem);
+}
+
+/* Whether the endings of two codes of one stem may mean the same: w and wh, none and bk, bk and blk. */
+bool
+suffixes_agree(uint16_t a, uint16_t b)
+{
+	int			n;
+	uint32_t	colour;
+
+	for (n = 0; n < 3; n++)
+	{
+		unsigned	x = a >> (10 - 5 * n) & 31;
+		unsigned	y = b >> (10 - 5 * n) & 31;
+
+		if (x == 0 || y == 0)
+			return true;
+		if (x != y)
+			break;
+	}
+	colour = suffix_colour(a);
+	return n == 3 || (colour != 0 && colour == suffix_colour(b));
+}
+
+/* Adds what a code is found by beside itself: its stem, or its text after three letters. */
+static void
+add_code_part(TokenList *list, const char *text, size_t length)
+{
+	Token	   *token = new_token(list, text, length);
+
+	if (token == NULL)
+		return;
+	token->kind = TOKEN_CODE;
+	token->span = SPAN_STEM;
+	token->stem = code_stem(list->seed, text, length);
+}
+
+/* Letters before a code that are likely not to be the maker's, or 0: hon10707rnn, tv24734, but not dscw150. */
+static size_t
+foreign_prefix(const char *text, size_t length)
+{
+	size_t		letters = 0;
+	size_t		run = 0;
+	size_t		digits = 0;
+	size_t		i;
+
+	while (letters < length && is_letter(text[letters]))
+		letters++;
+	while (letters + run < length && is_digit(text[letters + run]))
+		run++;
+	if (letters >= 1 && letters <= 4 && run >= 4)
+		return letters;
+	for (i = 3; i < length; i++)
+		digits += is_digit(text[i]);
+	return letters >= 3 && length >= 7 && digits >= 3 ? 3 : 0;
+}
+
+/* Adds a code, and its parts. */
 static void
 add_code(TokenList *list, const char *text, size_t length, int span)
 {
 	Token	   *token = new_token(list, text, length);
 	size_t		stem = stem_length(text, length);
+	size_t		prefix;
 
 	if (token == NULL)
 		return;
-	token->kind = TOKEN_CODE;
+	code_describe(list->seed, text, length, token);
 	token->span = (uint8_t) span;
-	token->stem = code_stem(list->seed, text, length);
 	if (stem < length)
-		note_colour(list, text + stem, length - stem);
-	if (stem == length || (token = new_token(list, text, stem)) == NULL)
-		return;
-	token->kind = TOKEN_CODE;
-	token->span = SPAN_STEM;
-	token->stem = code_stem(list->seed, text, stem);
+	{
+		note_colour(list, text + stem, length - stem, true);
+		add_code_part(list, text, stem);
+	}
+	prefix = foreign_prefix(text, length);
+	if (prefix > 0)
+		add_code_part(list, text + prefix, length - prefix);
 }
 
 static void
@@ -303,6 +405,23 @@ add_quantity(TokenList *list, const char *text, size_t length, float value, cons
 	token->hash = text_hash(~list->seed, key, sizeof(key));
 	if (unit->unit == UNIT_PACK && value >= 1)
 		list->pack = value;
+}
+
+/* A Roman number of two letters and more is the number that it spells: Kingdom Hearts II, 2. */
+static void
+read_roman(TokenList *list, Token *token, const char *text, size_t length)
+{
+	static const char *const numbers[] = {"ii", "iii", "iv", "vi", "vii", "viii", "ix"};
+	static const char digits[] = "2346789";
+	size_t		i;
+
+	for (i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		if (strlen(numbers[i]) == length && memcmp(numbers[i], text, length) == 0)
+		{
+			token->kind = TOKEN_NUMBER;
+			token->value = (float) (digits[i] - '0');
+			token->hash = text_hash(list->seed, &digits[i], 1);
+		}
 }
 
 /* Adds a run that is no quantity, and notes what the word means. */
@@ -327,11 +446,15 @@ add_plain(TokenList *list, const char *s, const Run *run)
 		token->value = read_number(text, run->length, &taken);
 		token->kind = run->digits >= 4 && !run->point ? TOKEN_CODE : TOKEN_NUMBER;
 		token->stem = token->kind == TOKEN_CODE ? (uint32_t) token->hash | 1 : 0;
+		/* The maker's own number inside a UPC is what others write alone. */
+		if (run->length == 12 && run->digits == 12)
+			add_code_part(list, text + 6, 5);
 		return;
 	}
 	token->kind = TOKEN_WORD;
-	if (run->length > 2)
-		note_colour(list, text, run->length);
+	note_colour(list, text, run->length, false);
+	if (run->length <= 4)
+		read_roman(list, token, text, run->length);
 	for (i = 0; i < sizeof(word_meanings) / sizeof(word_meanings[0]); i++)
 		if (word_meanings[i].length == run->length && memcmp(word_meanings[i].word, text, run->length) == 0)
 			list->conditions |= word_meanings[i].condition;
@@ -407,7 +530,7 @@ continues_code(const Run *a, const Run *b)
 	if (b->joint == '-' || b->joint == '_')
 		return true;
 	if (b->joint == '/')
-		return a->digits > 0 && b->letters > 0 && b->length <= 2;
+		return a->digits > 0 && a->letters > 0 && b->digits == 0 && b->length <= 4;
 	return b->joint == '.' && a->digits + b->digits > 0 && a->letters + b->letters > 0;
 }
 
@@ -428,7 +551,7 @@ add_joined(TokenList *list, const char *s, const Run *runs, int first, int last)
 		n += runs[i].length;
 		digits += runs[i].digits;
 	}
-	if (digits == 0 ? (last - first > 1 || n > 12) : n < 4)
+	if (digits == 0 ? n > 16 : n < (runs[last].joint == '-' ? 3 : 4))
 		return;
 	/* 6-disc, blu-ray and ipad 2 are words. */
 	if (digits == 0 || (digits < 3 && last - first == 1 && (runs[first].letters == 0 || runs[last].joint == ' ')))
@@ -518,15 +641,17 @@ tokens_add(TokenList *list, const char *text, size_t length)
 }
 
 /*
- * Adds tokens of a description after those of the title, or its codes only.  What it says of packs and conditions does not count, since
- * it tells of other products too; its colours do where the title names none.
+ * Adds tokens of a description after those of the title; where few are wanted, codes and quantities first, then longer words.  What it
+ * says of packs and conditions does not count, since it tells of other products too; its colours do where the title names none.
  */
 void
-tokens_add_description(TokenList *list, const char *text, size_t length, bool codes_only)
+tokens_add_description(TokenList *list, const char *text, size_t length, int most)
 {
 	uint32_t	conditions = list->conditions;
 	uint32_t	colours = list->colours;
 	float		pack = list->pack;
+	Token		words[NORM_TOKENS];
+	int			n_words = 0;
 	int			kept = list->n_title = list->n;
 	int			i;
 
@@ -535,11 +660,25 @@ tokens_add_description(TokenList *list, const char *text, size_t length, bool co
 	list->pack = pack;
 	if (colours != 0)
 		list->colours = colours;
-	for (i = list->n_title; codes_only && i < list->n; i++)
-		if (list->tokens[i].kind == TOKEN_CODE && list->tokens[i].span == 1 && list->tokens[i].length >= 5)
-			list->tokens[kept++] = list->tokens[i];
-	if (codes_only)
-		list->n = kept;
+	if (list->n - kept <= most)
+		return;
+	for (i = list->n_title; i < list->n; i++)
+	{
+		const Token *token = &list->tokens[i];
+
+		if (token->span != 1)
+			continue;
+		if ((token->kind == TOKEN_CODE && token->length >= 5) || token->kind == TOKEN_QUANTITY)
+		{
+			if (kept < list->n_title + most)
+				list->tokens[kept++] = *token;
+		}
+		else if (token->kind == TOKEN_WORD && token->length >= 4)
+			words[n_words++] = *token;
+	}
+	for (i = 0; i < n_words && kept < list->n_title + most; i++)
+		list->tokens[kept++] = words[i];
+	list->n = kept;
 }
 
 /* Adds a part number as one token, unless it is in the list already.  Returns whether it has any letter or digit. */

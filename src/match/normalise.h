@@ -31,7 +31,10 @@ typedef enum TokenUnit
 	UNIT_AMPERE
 } TokenUnit;
 
-/* Span of a token that is no part of the text: a code's stem, by which its variants are found. */
+/*
+ * Span of a token that is no part of the text: a code without its ending of letters, by which its variants are found, or without three
+ * letters before it, which many suppliers put there for the brand.
+ */
 #define SPAN_STEM 4
 
 /* What an item says of its condition: two items that differ here are not the same thing to sell. */
@@ -45,6 +48,7 @@ typedef struct Token
 	uint64_t	hash;
 	uint32_t	stem;			/* of a code: hash without its ending of letters, 0 if none; what colours and regions differ in */
 	float		value;			/* of a quantity, in its base unit; of a number */
+	uint16_t	suffix;			/* of a code: the letters after its stem; see code_suffix() */
 	uint8_t		kind;
 	uint8_t		unit;
 	uint8_t		span;			/* 1; how many of the plain tokens before it this one joins: dsc w150 dscw150; or SPAN_STEM */
@@ -67,12 +71,14 @@ typedef struct TokenList
 
 extern void tokens_clear(TokenList *list, uint64_t seed);
 extern void tokens_add(TokenList *list, const char *text, size_t length);
-extern void tokens_add_description(TokenList *list, const char *text, size_t length, bool codes_only);
+extern void tokens_add_description(TokenList *list, const char *text, size_t length, int most);
 extern bool tokens_add_code(TokenList *list, const char *text, size_t length);
 extern size_t text_fold(const char *text, size_t length, char *folded, size_t room);
 extern size_t text_squeeze(const char *text, size_t length, char *squeezed, size_t room);
 extern size_t brand_squeeze(const char *text, size_t length, char *squeezed, size_t room);
 extern uint32_t code_stem(uint64_t seed, const char *text, size_t length);
+extern void code_describe(uint64_t seed, const char *text, size_t length, Token *token);
+extern bool suffixes_agree(uint16_t a, uint16_t b);
 extern uint64_t text_hash(uint64_t seed, const char *text, size_t length);
 
 #endif

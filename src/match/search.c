@@ -86,41 +86,154 @@ query_add_stems(MatchQuery *query)
 	}
 }
 
+/* Adds a token to the query.  Returns false when it is full. */
+static bool
+query_add(const MatchIndex *index, MatchQuery *query, const Token *token, uint32_t term, bool extra)
+{
+	QueryToken *q = &query->tokens[query->n];
+
+	if (query->n == QUERY_TOKENS)
+		return false;
+	q->term = term;
+	q->df = term == UINT32_MAX ? 0 : index->terms[term].df;
+	q->idf = mindex_idf(index, q->df);
+	q->span = token->span;
+	q->kind = token->kind;
+	q->unit = token->unit;
+	q->stem = token->stem;
+	q->suffix = token->suffix;
+	q->value = token->value;
+	q->extra = extra;
+	q->hash = (uint32_t) token->hash;
+	q->repeated = term != UINT32_MAX && query_find(query, term) >= 0;
+	query->n++;
+	if (term != UINT32_MAX && !q->repeated && q->span != SPAN_STEM)
+		query_add_slot(query, query->n - 1);
+	return true;
+}
+
+/* Copies a token's text without points.  Returns its length, 0 where there is no room or the text was cut. */
+static size_t
+append_text(const TokenList *list, const Token *token, char *text, size_t used)
+{
+	size_t		n = used;
+	size_t		i;
+
+	if (token->length == NORM_TOKEN_BYTES || used + token->length > NORM_TOKEN_BYTES)
+		return 0;
+	for (i = 0; i < token->length; i++)
+		if (list->text[token->start + i] != '.')
+			text[n++] = list->text[token->start + i];
+	return n;
+}
+
+/*
+ * Adds what the index knows in one word and the item writes in several, up to the plain token number last: mdr ex32lp / blk, cush top.
+ * plain[] are the numbers of the plain tokens in order.
+ */
+static void
+query_add_joined(const MatchIndex *index, const MatchItem *item, MatchQuery *query, const uint8_t plain[], int last)
+{
+	const TokenList *list = &item->tokens;
+	int			span;
+	int			i;
+
+	for (span = 2; span < SPAN_STEM && span <= last + 1; span++)
+	{
+		char		text[NORM_TOKEN_BYTES];
+		size_t		n = 0;
+		bool		digits = false;
+		Token		token;
+		uint32_t	term;
+
+		for (i = last - span + 1; i <= last; i++)
+		{
+			const Token *part = &list->tokens[plain[i]];
+
+			digits |= part->kind == TOKEN_CODE || part->kind == TOKEN_NUMBER;
+			n = part->kind == TOKEN_QUANTITY || (n == 0 && i > last - span + 1) ? 0 : append_text(list, part, text, n);
+		}
+		if (n < 4 || (!digits && (span > 2 || n < 6)))
+			continue;
+		memset(&token, 0, sizeof(token));
+		if (digits)
+			code_describe(list->seed, text, n, &token);
+		else
+			token.hash = text_hash(list->seed, text, n);
+		token.span = (uint8_t) span;
+		term = mindex_find_term(index, token.hash);
+		if (term != UINT32_MAX && index->terms[term].kind == (digits ? TOKEN_CODE : TOKEN_WORD))
+			query_add(index, query, &token, term, false);
+	}
+}
+
+/*
+ * Adds a word that the index does not know as the two that it does, if there are such: techcraft.  Returns whether there are.
+ */
+static bool
+query_add_split(const MatchIndex *index, const MatchItem *item, MatchQuery *query, const Token *token, bool extra)
+{
+	const char *text = item->tokens.text + token->start;
+	uint32_t	best = 0;
+	uint32_t	left = 0;
+	uint32_t	right = 0;
+	Token		half = *token;
+	size_t		at;
+
+	for (at = 3; token->kind == TOKEN_WORD && token->length < NORM_TOKEN_BYTES && at + 3 <= token->length; at++)
+	{
+		uint32_t	a = mindex_find_term(index, text_hash(item->tokens.seed, text, at));
+		uint32_t	b = a == UINT32_MAX ? a : mindex_find_term(index, text_hash(item->tokens.seed, text + at, token->length - at));
+		uint32_t	common;
+
+		if (b == UINT32_MAX || index->terms[a].kind != TOKEN_WORD || index->terms[b].kind != TOKEN_WORD)
+			continue;
+		common = index->terms[a].df < index->terms[b].df ? index->terms[a].df : index->terms[b].df;
+		if (common <= best)
+			continue;
+		best = common;
+		left = a;
+		right = b;
+	}
+	if (best == 0)
+		return false;
+	half.hash = index->terms[left].hash;
+	query_add(index, query, &half, left, extra);
+	half.hash = index->terms[right].hash;
+	return query_add(index, query, &half, right, extra);
+}
+
 /* Looks the item's tokens up. */
 static void
 query_prepare(const MatchIndex *index, const MatchItem *item, MatchQuery *query)
 {
+	uint8_t		plain[NORM_TOKENS];
+	int			n_plain = 0;
 	int			i;
 
 	query->item = item;
-	query->n = item->tokens.n;
+	query->n = 0;
 	query->weight = query->weight2 = 0;
 	query->max_idf = mindex_idf(index, 1);
 	memset(query->slot_tokens, 0, sizeof(query->slot_tokens));
-	for (i = 0; i < query->n; i++)
+	for (i = 0; i < item->tokens.n; i++)
 	{
 		const Token *token = &item->tokens.tokens[i];
-		QueryToken *q = &query->tokens[i];
+		bool		extra = i >= item->tokens.n_title;
+		uint32_t	term = mindex_find_term(index, token->hash);
+		int			k = query->n;
 
-		q->term = mindex_find_term(index, token->hash);
-		q->df = q->term == UINT32_MAX ? 0 : index->terms[q->term].df;
-		q->idf = mindex_idf(index, q->df);
-		q->span = token->span;
-		q->kind = token->kind;
-		q->unit = token->unit;
-		q->stem = token->stem;
-		q->value = token->value;
-		q->extra = i >= item->tokens.n_title;
-		q->hash = (uint32_t) token->hash;
-		q->repeated = q->term != UINT32_MAX && query_find(query, q->term) >= 0;
-		if (q->span == 1 && !q->extra)
-		{
-			query->weight += q->idf;
-			query->weight2 += q->idf * q->idf;
-		}
-		if (q->term == UINT32_MAX || q->repeated || q->span == SPAN_STEM)
+		if (!(term == UINT32_MAX && query_add_split(index, item, query, token, extra)))
+			query_add(index, query, token, term, extra);
+		if (token->span != 1 || extra)
 			continue;
-		query_add_slot(query, i);
+		for (; k < query->n; k++)
+		{
+			query->weight += query->tokens[k].idf;
+			query->weight2 += query->tokens[k].idf * query->tokens[k].idf;
+		}
+		plain[n_plain++] = (uint8_t) i;
+		query_add_joined(index, item, query, plain, n_plain - 1);
 	}
 	query_add_stems(query);
 }
@@ -170,7 +283,7 @@ add_exact(const MatchIndex *index, MatchScratch *scratch, const MatchItem *item)
 
 /* Sorts the tokens that the index has by the number of their items.  Returns how many there are. */
 static int
-order_tokens(const MatchQuery *query, uint8_t order[NORM_TOKENS])
+order_tokens(const MatchQuery *query, uint8_t order[QUERY_TOKENS])
 {
 	int			n = 0;
 	int			i;
@@ -192,7 +305,7 @@ static void
 walk_postings(const MatchIndex *index, MatchScratch *scratch)
 {
 	const MatchQuery *query = &scratch->query;
-	uint8_t		order[NORM_TOKENS];
+	uint8_t		order[QUERY_TOKENS];
 	int			n = order_tokens(query, order);
 	uint32_t	walked = 0;
 	float		remaining = 0;

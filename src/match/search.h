@@ -15,6 +15,8 @@
 
 typedef struct MatchScratch MatchScratch;
 
+#define QUERY_TOKENS (NORM_TOKENS + 16) /* with codes that are written in one word in the index */
+
 /* A token of the item that is looked for. */
 typedef struct QueryToken
 {
@@ -26,6 +28,7 @@ typedef struct QueryToken
 	uint8_t		unit;
 	bool		repeated;		/* stands earlier in the item */
 	bool		extra;			/* of the description */
+	uint16_t	suffix;
 	uint32_t	stem;
 	float		value;
 	uint32_t	hash;
@@ -41,7 +44,7 @@ typedef struct MatchQuery
 	float		weight;			/* sum of the idf of the plain tokens */
 	float		weight2;		/* and of their squares */
 	float		max_idf;		/* of a term that one item has */
-	QueryToken	tokens[NORM_TOKENS];
+	QueryToken	tokens[QUERY_TOKENS];
 	uint32_t	slot_terms[QUERY_SLOTS];
 	uint8_t		slot_tokens[QUERY_SLOTS];	/* token + 1 */
 } MatchQuery;
