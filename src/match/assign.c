@@ -306,7 +306,7 @@ choose(const Graph *graph, MatchRow *rows, const MatchCalibration *calibration)
 	{
 		const Edge *edge = &graph->edges[i];
 		MatchRow   *row = &rows[edge->row];
-		float		log_odds = logf(edge->to_item * edge->to_row + 1e-30f);
+		float		log_odds = score_curve(logf(edge->to_item * edge->to_row + 1e-30f));
 
 		if (row->chosen >= 0 && log_odds <= row->log_odds)
 			continue;
@@ -368,7 +368,7 @@ assign_rows(MatchRow *rows, size_t n, const MatchShares *shares, const MatchCali
 	{
 		rows[i].chosen = -1;
 		rows[i].shared = false;
-		rows[i].log_odds = -MOST_LOG_ODDS;
+		rows[i].log_odds = 0;
 		rows[i].confidence = 0;
 	}
 	propagate(&graph, rows, shares);
@@ -391,6 +391,6 @@ assign_alone(const MatchFound *found, int n, float log_odds[])
 	{
 		float		others = sum - odds_of(found[i].score);
 
-		log_odds[i] = found[i].score - logf(others < 1 ? 1 : others);
+		log_odds[i] = score_curve(found[i].score - logf(others < 1 ? 1 : others));
 	}
 }

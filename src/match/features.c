@@ -310,17 +310,61 @@ compare_tails(const Pair *pair)
 	return tail;
 }
 
+/* Rarity of the rarest codes that only one side has: [0] with letters, [1] digits only. */
+typedef struct OtherCodes
+{
+	float		query[2];
+	float		existing[2];
+} OtherCodes;
+
+static void
+find_other_codes(const Pair *pair, OtherCodes *other)
+{
+	const MatchQuery *query = pair->query;
+	int			i;
+
+	memset(other, 0, sizeof(OtherCodes));
+	for (i = 0; i < query->n; i++)
+	{
+		const QueryToken *q = &query->tokens[i];
+		float	   *rarity = &other->query[q->unit == CODE_DIGITS];
+
+		if (q->kind == TOKEN_CODE && q->span == 1 && !q->extra && !pair->query_covered[i])
+			*rarity = larger(*rarity, smaller(1, q->idf / query->max_idf));
+	}
+	for (i = 0; i < pair->n; i++)
+	{
+		float	   *rarity = &other->existing[pair->terms[i]->unit == CODE_DIGITS];
+
+		if (pair->terms[i]->kind == TOKEN_CODE && pair->span[i] == 1 && !pair->extra[i] && !pair->covered[i])
+			*rarity = larger(*rarity, smaller(1, pair->idf[i] / query->max_idf));
+	}
+}
+
+/* Both sides have model numbers, and none in common.  A number beside a code with letters may be another kind of number. */
+static void
+compare_other_codes(const OtherCodes *other, float *f)
+{
+	float		same = larger(smaller(other->query[0], other->existing[0]), smaller(other->query[1], other->existing[1]));
+	float		mixed = larger(smaller(other->query[0], other->existing[1]), smaller(other->query[1], other->existing[0]));
+
+	if (same > 0)
+		f[F_CODE_CONFLICT] = same;
+	else
+		f[F_CODE_UNLIKE] = mixed;
+}
+
 /* Model numbers and the like: shared, different, or different in their last letters only. */
 static void
 compare_codes(const Pair *pair, float *f)
 {
 	const MatchQuery *query = pair->query;
-	float		query_other = 0;
-	float		other = 0;
+	OtherCodes	other;
+	float		query_other;
+	float		existing_other;
 	float		prefix = 0;
 	float		variant = 0;
 	int			i;
-	int			j;
 
 	for (i = 0; i < query->n; i++)
 	{
@@ -329,22 +373,20 @@ compare_codes(const Pair *pair, float *f)
 
 		if (q->kind != TOKEN_CODE || q->span == SPAN_STEM)
 			continue;
-		if (pair->query_covered[i])
+		if (!pair->query_covered[i])
 		{
-			f[F_CODE_SHARED] = larger(f[F_CODE_SHARED], idf);
-			if (q->df > 0)
-				f[F_CODE_UNIQUE] = larger(f[F_CODE_UNIQUE], 1.0f / (float) q->df);
+			compare_variants(pair, q, idf, &prefix, &variant);
 			continue;
 		}
-		compare_variants(pair, q, idf, &prefix, &variant);
-		if (q->span == 1 && !q->extra)
-			query_other = larger(query_other, idf);
+		f[F_CODE_SHARED] = larger(f[F_CODE_SHARED], idf);
+		if (q->df > 0)
+			f[F_CODE_UNIQUE] = larger(f[F_CODE_UNIQUE], 1.0f / (float) q->df);
 	}
-	for (j = 0; j < pair->n; j++)
-		if (pair->terms[j]->kind == TOKEN_CODE && pair->span[j] == 1 && !pair->extra[j] && !pair->covered[j])
-			other = larger(other, smaller(1, pair->idf[j] / query->max_idf));
+	find_other_codes(pair, &other);
+	query_other = larger(other.query[0], other.query[1]);
+	existing_other = larger(other.existing[0], other.existing[1]);
 	if (f[F_CODE_SHARED] > 0)
-		f[F_CODE_EXTRA] = smaller(query_other, other);
+		f[F_CODE_EXTRA] = smaller(query_other, existing_other);
 	else if (prefix > 0)
 		f[F_CODE_PREFIX] = prefix;
 	else if ((f[F_CODE_TAIL] = compare_tails(pair)) > 0)
@@ -352,8 +394,8 @@ compare_codes(const Pair *pair, float *f)
 	else if (variant > 0)
 		f[F_CODE_VARIANT] = variant;
 	else
-		f[F_CODE_CONFLICT] = smaller(query_other, other);
-	f[F_CODE_MISSING] = (query_other > 0) != (other > 0) && f[F_CODE_SHARED] == 0 && prefix == 0 ? 1 : 0;
+		compare_other_codes(&other, f);
+	f[F_CODE_MISSING] = (query_other > 0) != (existing_other > 0) && f[F_CODE_SHARED] == 0 && prefix == 0 ? 1 : 0;
 }
 
 /* Plain numbers, and quantities by unit: 64gb against 32gb contradict each other. */
@@ -473,6 +515,21 @@ compare_part_numbers(const Pair *pair, float *f)
 		f[F_MPN_CONFLICT] = f[F_MPN_VARIANT] = 0;
 }
 
+/* Whether both titles have a few words, so that having none in common tells something. */
+static bool
+says_enough(const Pair *pair)
+{
+	int			words = 0;
+	int			query_words = 0;
+	int			i;
+
+	for (i = 0; i < pair->n; i++)
+		words += pair->span[i] == 1 && !pair->extra[i];
+	for (i = 0; i < pair->query->n; i++)
+		query_words += pair->query->tokens[i].span == 1 && !pair->query->tokens[i].extra;
+	return words > 2 && query_words > 2;
+}
+
 static void
 compare_keys(const Pair *pair, float *f)
 {
@@ -484,6 +541,8 @@ compare_keys(const Pair *pair, float *f)
 	else if (b->gtin != 0 && ((a->gtin != 0 && a->gtin == b->gtin) ||
 							  (a->guess.high != 0 && b->gtin >= a->guess.low && b->gtin <= a->guess.high)))
 		f[F_GTIN_DAMAGED] = 1;
+	if (f[F_GTIN_EQUAL] > 0 && says_enough(pair))
+		f[F_KEY_ALONE] = larger(0, 1 - f[F_TITLE] / 0.25f);
 	f[F_SKU_EQUAL] = a->sku != 0 && (uint32_t) a->sku == b->sku ? 1 : 0;
 }
 
@@ -516,7 +575,8 @@ compare_offers(const Pair *pair, float *f)
  */
 static const uint8_t rarities[] = {
 	F_TITLE, F_TITLE_NEAR, F_INCOMING_COVERED, F_EXISTING_COVERED, F_INCOMING_RARE_MISSING, F_EXISTING_RARE_MISSING, F_WORDS,
-	F_WORDS_CONTAINED, F_DESCRIBED, F_CODE_SHARED, F_CODE_TAIL, F_CODE_CONFLICT, F_CODE_EXTRA, F_CODE_PREFIX, F_CODE_VARIANT,
+	F_WORDS_CONTAINED, F_WORD_UNIQUE, F_DESCRIBED, F_CODE_SHARED, F_CODE_UNIQUE, F_CODE_TAIL, F_CODE_CONFLICT, F_CODE_UNLIKE, F_CODE_EXTRA, F_CODE_PREFIX, F_CODE_VARIANT,
+	F_MPN_EQUAL, F_MPN_IN_TITLE, F_GTIN_EQUAL, F_GTIN_DAMAGED, F_SKU_EQUAL,
 };
 
 /* Fills in all features of a pair. */

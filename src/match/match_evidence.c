@@ -4,8 +4,8 @@
  *
  * {"score": log odds before the supplier's calibration, "added": {piece: what it added to the log odds, ...}}, and where they hold:
  * "key_shared" (several existing items have the key), "contradicted" (something says that it is another thing to sell), "shared"
- * (another incoming item claims the same existing one).  The pieces share_of_matches, rivals and supplier are what assign.c and
- * calibrate.c added; the confidence is 1 / (1 + exp(-sum of all pieces)), but of rows that claim one item only the best exceeds 0.94.
+ * (another incoming item claims the same existing one).  The pieces share_of_matches, rivals, curve and supplier are what
+ * assign.c, score_curve() and calibrate.c added; the confidence is 1 / (1 + exp(-sum of all pieces)), but of rows that claim one item only the best exceeds 0.94.
  */
 #include "match/match_pg.h"
 
@@ -76,7 +76,8 @@ match_evidence(const MatchFound *found, float shift, float log_odds, const Match
 	for (i = 0; i < N_FEATURES; i++)
 		push_added(&state, score_feature_name(i), (float) found->added[i] / 100);
 	push_added(&state, "share_of_matches", shift);
-	push_added(&state, "rivals", log_odds - found->score - shift);
+	push_added(&state, "rivals", score_curve_back(log_odds) - found->score - shift);
+	push_added(&state, "curve", log_odds - score_curve_back(log_odds));
 	push_added(&state, "supplier", sum - log_odds);
 	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	if (found->doubts & DOUBT_KEY_SHARED)

@@ -306,11 +306,16 @@ void
 code_describe(uint64_t seed, const char *text, size_t length, Token *token)
 {
 	size_t		stem = stem_length(text, length);
+	size_t		i;
 
 	token->hash = text_hash(seed, text, length);
 	token->kind = TOKEN_CODE;
 	token->stem = code_stem(seed, text, length);
 	token->suffix = code_suffix(text, length, stem);
+	token->unit = CODE_DIGITS;
+	for (i = 0; i < length; i++)
+		if (!is_digit(text[i]))
+			token->unit = 0;
 }
 
 /* Whether the endings of two codes of one stem may mean the same: w and wh, none and bk, bk and blk. */
@@ -342,9 +347,9 @@ add_code_part(TokenList *list, const char *text, size_t length)
 
 	if (token == NULL)
 		return;
-	token->kind = TOKEN_CODE;
+	code_describe(list->seed, text, length, token);
+	token->suffix = 0;
 	token->span = SPAN_STEM;
-	token->stem = code_stem(list->seed, text, length);
 }
 
 /* Letters before a code that are likely not to be the maker's, or 0: hon10707rnn, tv24734, but not dscw150. */
@@ -407,6 +412,25 @@ add_quantity(TokenList *list, const char *text, size_t length, float value, cons
 		list->pack = value;
 }
 
+/* Copies a word, cut to NORM_TOKEN_BYTES, without the s of a plural: cables, batteries, boxes.  Returns its length. */
+size_t
+word_singular(const char *text, size_t length, char one[NORM_TOKEN_BYTES])
+{
+	size_t		n = length > NORM_TOKEN_BYTES ? NORM_TOKEN_BYTES : length;
+
+	memcpy(one, text, n);
+	if (n < 4 || n < length || one[n - 1] != 's' || strchr("sui", one[n - 2]) != NULL)
+		return n;
+	if (n > 4 && memcmp(one + n - 3, "ies", 3) == 0)
+	{
+		one[n - 3] = 'y';
+		return n - 2;
+	}
+	if (n > 4 && one[n - 2] == 'e' && (one[n - 3] == 'x' || one[n - 3] == 's' || (one[n - 3] == 'h' && (one[n - 4] == 'c' || one[n - 4] == 's'))))
+		return n - 2;
+	return n - 1;
+}
+
 /* A Roman number of two letters and more is the number that it spells: Kingdom Hearts II, 2. */
 static void
 read_roman(TokenList *list, Token *token, const char *text, size_t length)
@@ -430,6 +454,8 @@ add_plain(TokenList *list, const char *s, const Run *run)
 {
 	const char *text = s + run->start;
 	Token	   *token;
+	char		one[NORM_TOKEN_BYTES];
+	size_t		length;
 	size_t		taken;
 	size_t		i;
 
@@ -446,12 +472,15 @@ add_plain(TokenList *list, const char *s, const Run *run)
 		token->value = read_number(text, run->length, &taken);
 		token->kind = run->digits >= 4 && !run->point ? TOKEN_CODE : TOKEN_NUMBER;
 		token->stem = token->kind == TOKEN_CODE ? (uint32_t) token->hash | 1 : 0;
+		token->unit = token->kind == TOKEN_CODE ? CODE_DIGITS : 0;
 		/* The maker's own number inside a UPC is what others write alone. */
 		if (run->length == 12 && run->digits == 12)
 			add_code_part(list, text + 6, 5);
 		return;
 	}
 	token->kind = TOKEN_WORD;
+	length = word_singular(text, run->length, one);
+	token->hash = text_hash(list->seed, one, length);
 	note_colour(list, text, run->length, false);
 	if (run->length <= 4)
 		read_roman(list, token, text, run->length);
@@ -539,6 +568,7 @@ static void
 add_joined(TokenList *list, const char *s, const Run *runs, int first, int last)
 {
 	char		joined[4 * NORM_TOKEN_BYTES];
+	char		one[NORM_TOKEN_BYTES];
 	size_t		n = 0;
 	size_t		digits = 0;
 	int			i;
@@ -561,6 +591,7 @@ add_joined(TokenList *list, const char *s, const Run *runs, int first, int last)
 		if (token == NULL)
 			return;
 		token->kind = TOKEN_WORD;
+		token->hash = text_hash(list->seed, one, word_singular(joined, n, one));
 		token->span = (uint8_t) (last - first + 1);
 	}
 	else

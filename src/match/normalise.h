@@ -37,6 +37,8 @@ typedef enum TokenUnit
  */
 #define SPAN_STEM 4
 
+#define CODE_DIGITS 1
+
 /* What an item says of its condition: two items that differ here are not the same thing to sell. */
 #define CONDITION_COMPATIBLE	0x01
 #define CONDITION_REMADE		0x02
@@ -46,11 +48,11 @@ typedef enum TokenUnit
 typedef struct Token
 {
 	uint64_t	hash;
-	uint32_t	stem;			/* of a code: hash without its ending of letters, 0 if none; what colours and regions differ in */
+	uint32_t	stem;			/* of a code: hash without its ending of letters, what colours and regions differ in; 0 if none */
 	float		value;			/* of a quantity, in its base unit; of a number */
 	uint16_t	suffix;			/* of a code: the letters after its stem; see code_suffix() */
 	uint8_t		kind;
-	uint8_t		unit;
+	uint8_t		unit;			/* of a code: CODE_DIGITS where it has no letter */
 	uint8_t		span;			/* 1; how many of the plain tokens before it this one joins: dsc w150 dscw150; or SPAN_STEM */
 	uint8_t		length;			/* bytes of text */
 	uint16_t	start;			/* of its text in TokenList.text */
@@ -76,6 +78,7 @@ extern bool tokens_add_code(TokenList *list, const char *text, size_t length);
 extern size_t text_fold(const char *text, size_t length, char *folded, size_t room);
 extern size_t text_squeeze(const char *text, size_t length, char *squeezed, size_t room);
 extern size_t brand_squeeze(const char *text, size_t length, char *squeezed, size_t room);
+extern size_t word_singular(const char *text, size_t length, char one[NORM_TOKEN_BYTES]);
 extern uint32_t code_stem(uint64_t seed, const char *text, size_t length);
 extern void code_describe(uint64_t seed, const char *text, size_t length, Token *token);
 extern bool suffixes_agree(uint16_t a, uint16_t b);

@@ -19,25 +19,61 @@ typedef struct Evidence
 static const Evidence evidence[N_FEATURES] = {
 #define EVIDENCE(feature, name, sign, weight) {name, sign},
 #define BIAS(weight)
+#define CURVE_SLOPE(value)
+#define CURVE_OFFSET(value)
 #include "match/model.def"
 #undef EVIDENCE
 #undef BIAS
+#undef CURVE_SLOPE
+#undef CURVE_OFFSET
 };
 
 static float weights[N_FEATURES] = {
 #define EVIDENCE(feature, name, sign, weight) weight,
 #define BIAS(weight)
+#define CURVE_SLOPE(value)
+#define CURVE_OFFSET(value)
 #include "match/model.def"
 #undef EVIDENCE
 #undef BIAS
+#undef CURVE_SLOPE
+#undef CURVE_OFFSET
 };
 
 static float bias =
 #define EVIDENCE(feature, name, sign, weight)
 #define BIAS(weight) weight
+#define CURVE_SLOPE(value)
+#define CURVE_OFFSET(value)
 #include "match/model.def"
 #undef EVIDENCE
 #undef BIAS
+#undef CURVE_SLOPE
+#undef CURVE_OFFSET
+	;
+
+static float curve_slope =
+#define EVIDENCE(feature, name, sign, weight)
+#define BIAS(weight)
+#define CURVE_SLOPE(value) value
+#define CURVE_OFFSET(value)
+#include "match/model.def"
+#undef EVIDENCE
+#undef BIAS
+#undef CURVE_SLOPE
+#undef CURVE_OFFSET
+	;
+
+static float curve_offset =
+#define EVIDENCE(feature, name, sign, weight)
+#define BIAS(weight)
+#define CURVE_SLOPE(value)
+#define CURVE_OFFSET(value) value
+#include "match/model.def"
+#undef EVIDENCE
+#undef BIAS
+#undef CURVE_SLOPE
+#undef CURVE_OFFSET
 	;
 
 const char *const match_method_names[] = {"none", "tokens", "sku", "brand_mpn", "gtin"};
@@ -65,6 +101,39 @@ float
 score_bias(void)
 {
 	return bias;
+}
+
+/* Log odds as assign.c finds them, as those that are right as often as they say: what the labelled sets taught beside the weights. */
+float
+score_curve(float log_odds)
+{
+	return curve_slope * log_odds + curve_offset;
+}
+
+/* The reverse. */
+float
+score_curve_back(float log_odds)
+{
+	return (log_odds - curve_offset) / curve_slope;
+}
+
+float
+score_curve_slope(void)
+{
+	return curve_slope;
+}
+
+float
+score_curve_offset(void)
+{
+	return curve_offset;
+}
+
+void
+score_set_curve(float slope, float offset)
+{
+	curve_slope = slope;
+	curve_offset = offset;
 }
 
 /* Replaces the model, for fitting one; not while others search. */

@@ -14,9 +14,13 @@ typedef enum Feature
 {
 #define EVIDENCE(feature, name, sign, weight) feature,
 #define BIAS(weight)
+#define CURVE_SLOPE(value)
+#define CURVE_OFFSET(value)
 #include "match/model.def"
 #undef EVIDENCE
 #undef BIAS
+#undef CURVE_SLOPE
+#undef CURVE_OFFSET
 	N_FEATURES
 } Feature;
 
@@ -44,6 +48,11 @@ extern float score_weight(Feature feature);
 extern int	score_sign(Feature feature);
 extern float score_bias(void);
 extern void score_set_weights(const float weights[N_FEATURES], float bias);
+extern float score_curve(float log_odds);
+extern float score_curve_back(float log_odds);
+extern float score_curve_slope(void);
+extern float score_curve_offset(void);
+extern void score_set_curve(float slope, float offset);
 extern void score_pair(MatchFound *found, const float features[N_FEATURES]);
 extern void score_rank(MatchFound *found, int n);
 extern bool score_contradicted(const float features[N_FEATURES]);

@@ -141,6 +141,7 @@ query_add_joined(const MatchIndex *index, const MatchItem *item, MatchQuery *que
 	for (span = 2; span < SPAN_STEM && span <= last + 1; span++)
 	{
 		char		text[NORM_TOKEN_BYTES];
+		char		one[NORM_TOKEN_BYTES];
 		size_t		n = 0;
 		bool		digits = false;
 		Token		token;
@@ -159,7 +160,7 @@ query_add_joined(const MatchIndex *index, const MatchItem *item, MatchQuery *que
 		if (digits)
 			code_describe(list->seed, text, n, &token);
 		else
-			token.hash = text_hash(list->seed, text, n);
+			token.hash = text_hash(list->seed, one, word_singular(text, n, one));
 		token.span = (uint8_t) span;
 		term = mindex_find_term(index, token.hash);
 		if (term != UINT32_MAX && index->terms[term].kind == (digits ? TOKEN_CODE : TOKEN_WORD))
@@ -178,12 +179,14 @@ query_add_split(const MatchIndex *index, const MatchItem *item, MatchQuery *quer
 	uint32_t	left = 0;
 	uint32_t	right = 0;
 	Token		half = *token;
+	char		one[NORM_TOKEN_BYTES];
 	size_t		at;
 
 	for (at = 3; token->kind == TOKEN_WORD && token->length < NORM_TOKEN_BYTES && at + 3 <= token->length; at++)
 	{
 		uint32_t	a = mindex_find_term(index, text_hash(item->tokens.seed, text, at));
-		uint32_t	b = a == UINT32_MAX ? a : mindex_find_term(index, text_hash(item->tokens.seed, text + at, token->length - at));
+		size_t		rest = a == UINT32_MAX ? 0 : word_singular(text + at, token->length - at, one);
+		uint32_t	b = a == UINT32_MAX ? a : mindex_find_term(index, text_hash(item->tokens.seed, one, rest));
 		uint32_t	common;
 
 		if (b == UINT32_MAX || index->terms[a].kind != TOKEN_WORD || index->terms[b].kind != TOKEN_WORD)

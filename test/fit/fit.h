@@ -69,6 +69,7 @@ typedef struct ViewKind
 	bool		swapped;		/* the existing side comes in */
 	float		removed;		/* share of the existing items with a match that are taken out */
 	ViewKeys	keys;			/* made up */
+	unsigned	needed;			/* bits of the fields that the set must have */
 	float		weight;			/* in fitting, beside the set's other views */
 } ViewKind;
 
@@ -122,14 +123,13 @@ typedef struct Training Training;
 extern Training *training_gather(const LabelledSets *sets);
 extern void training_free(Training *training);
 extern void training_fit(Training *training, const LabelledSet *left_out, int fold, bool tell);
+extern float three_decimals(double value);
 extern void training_dump(const LabelledSet *set, FILE *file);
 
-/* bias.c */
-extern double bias_correction(const LabelledSets *sets, const LabelledSet *left_out, int fold);
+/* curve.c */
+extern void fit_curve(const LabelledSets *sets, const LabelledSet *left_out, int fold);
 
 /* measure.c */
-typedef struct Claims Claims;
-
 extern void measure_set(const LabelledSet *set, const char *prefix);
 extern void measure_views(const LabelledSet *set);
 extern void measure_folds(const LabelledSet *set, Training *training);
@@ -151,6 +151,6 @@ extern double calibration_error_mass(Judged *judged, uint32_t n);
 extern double brier_score(const Judged *judged, uint32_t n);
 
 /* model_file.c */
-extern bool model_write(const char *path, const char *const names[], const double *weights, int n, double bias, char *error, size_t room);
+extern bool model_write(const char *path, const char *const names[], const double *numbers, int n, char *error, size_t room);
 
 #endif

@@ -6,7 +6,7 @@
  * row's group + bias + deviation of the group + weights . features of k.  Where several candidates are right, any of them will do.
  *
  * Groups are data sets seen in several ways, which differ in how many rows have a match at all: the offset says how many, and what is
- * left is the deviation, held to 0 by a normal prior, as are the weights.  So a group with no match at all still counts against weights
+ * left is the deviation, held to 0 by a normal prior, as are the weights to theirs.  So a group with no match at all still counts against weights
  * that would make one.
  *
  * Labels may be incomplete.  Where a share m of the true pairs has none, a row without one is new or has a match nobody wrote down:
@@ -14,8 +14,8 @@
  *
  * The method is Newton's with bounds: in each round the quadratic approximation is made least within the signs' bounds by cyclic
  * coordinate descent, and the step halved until the objective falls.  The objective is convex but for rows with several right candidates
- * and for missing labels; there the part of the Hessian that may be negative is left out, so that each step still leads down.  Starting from 0 and summing in
- * order, it gives the same on each run, whatever model there was before.
+ * and for missing labels; there the part of the Hessian that may be negative is left out, so that each step still leads down.  Starting
+ * from the priors' middles and summing in order, it gives the same on each run, whatever model there was before.
  */
 #include "logit.h"
 
@@ -26,7 +26,10 @@
 /* Strength of the prior of the weights: 1 / square of their standard deviation, in log odds for a feature of 1. */
 #define RIDGE 2.0
 
-/* The same of the groups' deviations, and of the bias, which only must not run away where there is no data. */
+/*
+ * The same of the groups' deviations, which in matching itself nothing makes up for, and of the bias, which only must not run away where
+ * there is no data.
+ */
 #define GROUP_RIDGE 4.0
 #define BIAS_RIDGE 1e-6
 
@@ -59,6 +62,13 @@ penalty(const Problem *p, int i)
 	return i < p->data->n_features ? RIDGE : i == p->data->n_features ? BIAS_RIDGE : GROUP_RIDGE;
 }
 
+/* Middle of the prior of a parameter. */
+static double
+centre(const Problem *p, int i)
+{
+	return i < p->data->n_features ? p->data->centres[i] : 0;
+}
+
 /* Keeps a value within the bounds of its parameter's sign. */
 static double
 bounded(const Problem *p, int i, double value)
@@ -66,7 +76,7 @@ bounded(const Problem *p, int i, double value)
 	int			sign = i < p->data->n_features ? p->data->signs[i] : 0;
 
 	if (sign == 2)
-		return p->data->fixed[i];
+		return p->data->centres[i];
 	return (sign > 0 && value < 0) || (sign < 0 && value > 0) ? 0 : value;
 }
 
@@ -130,7 +140,7 @@ objective(const Problem *p, const double *x)
 		if (p->data->rows[r].weight > 0)
 			sum += p->data->rows[r].weight * row_probabilities(p, x, &p->data->rows[r], &wanted, &any);
 	for (i = 0; i < p->n; i++)
-		sum += 0.5 * penalty(p, i) * x[i] * x[i];
+		sum += 0.5 * penalty(p, i) * (x[i] - centre(p, i)) * (x[i] - centre(p, i));
 	return sum;
 }
 
@@ -206,7 +216,7 @@ differentiate(Problem *p, const double *x)
 		}
 	for (i = 0; i < p->n; i++)
 	{
-		p->gradient[i] += penalty(p, i) * x[i];
+		p->gradient[i] += penalty(p, i) * (x[i] - centre(p, i));
 		p->hessian[i * p->n + i] += penalty(p, i) + 1e-9;
 		for (j = 0; j < i; j++)
 			p->hessian[j * p->n + i] = p->hessian[i * p->n + j];
@@ -311,7 +321,7 @@ logit_fit(const LogitData *data, LogitModel *model)
 	p.hessian = room + 5 * n;
 	p.probability = p.hessian + n * n;
 	for (i = 0; i < data->n_features; i++)
-		x[i] = data->signs[i] == 2 ? data->fixed[i] : 0;
+		x[i] = data->centres[i];
 	minimise(&p, x, model);
 	memcpy(model->weights, x, (size_t) data->n_features * sizeof(double));
 	model->bias = x[data->n_features];

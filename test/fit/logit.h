@@ -28,7 +28,7 @@ typedef struct LogitData
 	int			n_groups;
 	size_t		n_rows;
 	const int  *signs;			/* of the features: 1 never below 0, -1 never above, 0 free, 2 fixed */
-	const double *fixed;		/* the weights of those that are fixed */
+	const double *centres;		/* where the prior of each weight has its middle; the weight itself of those that are fixed */
 	const LogitRow *rows;
 	const float *features;		/* n_features for each pair */
 	const bool *right;			/* for each pair */

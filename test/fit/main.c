@@ -50,17 +50,23 @@ static void
 write_model(void)
 {
 	const char *path = setting("FIT_MODEL");
-	const char *names[N_FEATURES];
-	double		weights[N_FEATURES];
+	const char *names[N_FEATURES + 3];
+	double		numbers[N_FEATURES + 3];
 	char		error[512];
 	int			i;
 
 	for (i = 0; i < N_FEATURES; i++)
 	{
 		names[i] = score_feature_name((Feature) i);
-		weights[i] = score_weight((Feature) i);
+		numbers[i] = score_weight((Feature) i);
 	}
-	if (!model_write(path, names, weights, N_FEATURES, score_bias(), error, sizeof(error)))
+	names[i] = "BIAS";
+	numbers[i++] = score_bias();
+	names[i] = "CURVE_SLOPE";
+	numbers[i++] = score_curve_slope();
+	names[i] = "CURVE_OFFSET";
+	numbers[i++] = score_curve_offset();
+	if (!model_write(path, names, numbers, i, error, sizeof(error)))
 		fail("%s", error);
 	printf("fit.written\t%s\n", path);
 }

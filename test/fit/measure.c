@@ -24,14 +24,14 @@ typedef struct Claim
 	bool		right;
 } Claim;
 
-struct Claims
+typedef struct Claims
 {
 	Claim	   *claims;			/* of the rows that have an answer worth telling */
 	uint32_t	n;
 	uint32_t	n_rows;			/* that were asked */
 	uint32_t	n_pairs;		/* true ones of these rows */
 	uint32_t	n_found;		/* of these, that are candidates */
-};
+} Claims;
 
 /* Finds all rows' candidates, settles who is what, and estimates the shares where *shares are not known. */
 MatchRow *

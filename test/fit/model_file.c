@@ -36,39 +36,59 @@ number_of(char *line, char **end)
 	return start;
 }
 
-/* Copies a line with its number replaced.  Returns false, with the reason, where the line is not as it should be. */
+/* Whether the line is the named number's: EVIDENCE(..., "name", ...), or NAME(...). */
 static bool
-copy_line(FILE *out, char *line, const char *const names[], const double *weights, int n, double bias, int *at, char *error, size_t room)
+is_line_of(const char *line, const char *name)
 {
 	char		quoted[128];
+	size_t		length = strlen(name);
+
+	if (strncmp(line, "EVIDENCE(", 9) != 0)
+		return strncmp(line, name, length) == 0 && line[length] == '(';
+	snprintf(quoted, sizeof(quoted), "\"%s\"", name);
+	return strstr(line, quoted) != NULL;
+}
+
+/* Whether the line has a number: it begins with a name in capitals and a bracket. */
+static bool
+has_number(const char *line)
+{
+	size_t		n = strspn(line, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_");
+
+	return n > 0 && line[n] == '(';
+}
+
+/* Copies a line with its number replaced.  Returns false, with the reason, where the line is not as it should be. */
+static bool
+copy_line(FILE *out, char *line, const char *const names[], const double *numbers, int n, int *at, char *error, size_t room)
+{
 	char	   *end;
 	char	   *start;
 
-	if (strncmp(line, "EVIDENCE(", 9) != 0 && strncmp(line, "BIAS(", 5) != 0)
+	if (!has_number(line))
 	{
 		fputs(line, out);
 		return true;
 	}
 	start = number_of(line, &end);
-	snprintf(quoted, sizeof(quoted), "\"%s\"", *at < n ? names[*at] : "");
-	if (start == NULL || *at > n || (*at < n && strstr(line, quoted) == NULL) || (*at == n) != (line[0] == 'B'))
+	if (start == NULL || *at == n || !is_line_of(line, names[*at]))
 	{
-		snprintf(error, room, "%s was expected, and not: %.100s", *at < n ? quoted : "BIAS", line);
+		snprintf(error, room, "%s was expected, and not: %.100s", *at < n ? names[*at] : "the end", line);
 		return false;
 	}
 	fwrite(line, 1, (size_t) (start - line), out);
-	print_weight(out, *at < n ? weights[*at] : bias);
+	print_weight(out, numbers[*at]);
 	fputs(end, out);
 	*at += 1;
 	return true;
 }
 
 /*
- * Replaces the weights, which stand in the file in this order, and the bias.  The file is replaced as a whole or, where the answer is
+ * Replaces the numbers, which stand in the file in this order.  The file is replaced as a whole or, where the answer is
  * false and error says why, not at all.
  */
 bool
-model_write(const char *path, const char *const names[], const double *weights, int n, double bias, char *error, size_t room)
+model_write(const char *path, const char *const names[], const double *numbers, int n, char *error, size_t room)
 {
 	char		temporary[4096];
 	FILE	   *in = fopen(path, "r");
@@ -90,10 +110,10 @@ model_write(const char *path, const char *const names[], const double *weights, 
 		return false;
 	}
 	while (good && getline(&line, &line_room, in) > 0)
-		good = copy_line(out, line, names, weights, n, bias, &at, error, room);
-	if (good && at != n + 1)
+		good = copy_line(out, line, names, numbers, n, &at, error, room);
+	if (good && at != n)
 	{
-		snprintf(error, room, "%s has %d numbers, not %d", path, at, n + 1);
+		snprintf(error, room, "%s has %d numbers, not %d", path, at, n);
 		good = false;
 	}
 	if (fchmod(fileno(out), info.st_mode & 0777) != 0 || fclose(out) != 0 || (good && rename(temporary, path) != 0))

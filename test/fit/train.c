@@ -165,7 +165,7 @@ weigh_rows(Training *t, const LabelledSet *left_out, int fold)
 	}
 }
 
-static float
+float
 three_decimals(double value)
 {
 	return (float) (round(value * 1000) / 1000);
@@ -199,25 +199,36 @@ tell_groups(const Training *t, const LogitModel *model)
 			   t->groups[g].kind->name, model->deviations[g], t->groups[g].offset);
 }
 
+/*
+ * What a weight is held to where the labels do not tell otherwise: nothing, but for keys.  Labelled sets have hardly any, and a GTIN is
+ * made to be one item's: whatever the size of the catalogue makes unlikely, it makes up for.
+ */
+static double
+prior_weight(Feature feature)
+{
+	if (score_sign(feature) == 2)
+		return score_weight(feature);
+	return feature == F_GTIN_EQUAL ? -score_weight(F_CATALOGUE_SIZE) : 0;
+}
+
 /* Fits the matcher's model, but for a set or the rows of a fold, and lets the matcher use it, with the decimals that are written. */
 void
 training_fit(Training *t, const LabelledSet *left_out, int fold, bool tell)
 {
 	int			signs[N_FEATURES];
-	double		fixed[N_FEATURES];
+	double		centres[N_FEATURES];
 	double	   *offsets = need(calloc((size_t) t->n_groups + 1, sizeof(double)));
 	double	   *missing = need(calloc((size_t) t->n_groups + 1, sizeof(double)));
 	LogitModel	model = {.deviations = need(calloc((size_t) t->n_groups + 1, sizeof(double)))};
-	LogitData	data = {N_FEATURES, t->n_groups, t->n_rows, signs, fixed, t->rows, t->features, t->right, offsets, missing};
+	LogitData	data = {N_FEATURES, t->n_groups, t->n_rows, signs, centres, t->rows, t->features, t->right, offsets, missing};
 	float		weights[N_FEATURES];
-	float		bias;
 	int			i;
 
 	weigh_rows(t, left_out, fold);
 	for (i = 0; i < N_FEATURES; i++)
 	{
 		signs[i] = score_sign((Feature) i);
-		fixed[i] = score_weight((Feature) i);
+		centres[i] = prior_weight((Feature) i);
 	}
 	for (i = 0; i < t->n_groups; i++)
 	{
@@ -229,8 +240,7 @@ training_fit(Training *t, const LabelledSet *left_out, int fold, bool tell)
 	for (i = 0; i < N_FEATURES; i++)
 		weights[i] = three_decimals(model.weights[i]);
 	score_set_weights(weights, three_decimals(common_bias(t, &model, left_out)));
-	bias = three_decimals(score_bias() + bias_correction(t->sets, left_out, fold));
-	score_set_weights(weights, bias);
+	fit_curve(t->sets, left_out, fold);
 	if (tell)
 		tell_groups(t, &model);
 	free(model.deviations);

@@ -18,20 +18,23 @@
 #define AS_SENT 3
 
 const ViewKind view_kinds[] = {
-	/* name, dropped, swapped, removed, keys, weight */
-	{"whole", 0, false, 0, KEYS_AS_THEY_ARE, AS_SENT},
-	{"no-price", FIELD_BIT(FIELD_PRICE), false, 0, KEYS_AS_THEY_ARE, 1},
-	{"no-brand", FIELD_BIT(FIELD_BRAND), false, 0, KEYS_AS_THEY_ARE, 1},
-	{"no-mpn", FIELD_BIT(FIELD_MPN), false, 0, KEYS_AS_THEY_ARE, 1},
-	{"no-description", FIELD_BIT(FIELD_DESCRIPTION), false, 0, KEYS_AS_THEY_ARE, 1},
-	{"no-gtin", FIELD_BIT(FIELD_GTIN), false, 0, KEYS_AS_THEY_ARE, 1},
-	{"no-sku", FIELD_BIT(FIELD_SKU), false, 0, KEYS_AS_THEY_ARE, 1},
-	{"title", ALL_BUT(FIELD_BIT(FIELD_TITLE)), false, 0, KEYS_AS_THEY_ARE, 1},
-	{"swapped", 0, true, 0, KEYS_AS_THEY_ARE, 1},
-	{"half", 0, false, 0.5f, KEYS_AS_THEY_ARE, 1},
-	{"new-only", 0, false, 1, KEYS_AS_THEY_ARE, 1},
-	{"gtin", 0, false, 0, KEYS_GTIN, 1},
-	{"sku", 0, false, 0, KEYS_SKU, 1},
+	/* name, dropped, swapped, removed, keys, needed, weight */
+	{"whole", 0, false, 0, KEYS_AS_THEY_ARE, 0, AS_SENT},
+	{"no-price", FIELD_BIT(FIELD_PRICE), false, 0, KEYS_AS_THEY_ARE, 0, 1},
+	{"no-brand", FIELD_BIT(FIELD_BRAND), false, 0, KEYS_AS_THEY_ARE, 0, 1},
+	{"no-mpn", FIELD_BIT(FIELD_MPN), false, 0, KEYS_AS_THEY_ARE, 0, 1},
+	{"no-description", FIELD_BIT(FIELD_DESCRIPTION), false, 0, KEYS_AS_THEY_ARE, 0, 1},
+	{"no-gtin", FIELD_BIT(FIELD_GTIN), false, 0, KEYS_AS_THEY_ARE, 0, 1},
+	{"no-sku", FIELD_BIT(FIELD_SKU), false, 0, KEYS_AS_THEY_ARE, 0, 1},
+	{"title", ALL_BUT(FIELD_BIT(FIELD_TITLE)), false, 0, KEYS_AS_THEY_ARE, 0, 1},
+	{"swapped", 0, true, 0, KEYS_AS_THEY_ARE, 0, 1},
+	{"half", 0, false, 0.5f, KEYS_AS_THEY_ARE, 0, 1},
+	{"new-only", 0, false, 1, KEYS_AS_THEY_ARE, 0, 1},
+	{"gtin", 0, false, 0, KEYS_GTIN, 0, 1},
+	{"sku", 0, false, 0, KEYS_SKU, 0, 1},
+	{"gtin-only", ALL_BUT(FIELD_BIT(FIELD_BRAND) | FIELD_BIT(FIELD_PRICE)), false, 0, KEYS_GTIN, 0, 1},
+	{"mpn-only", ALL_BUT(FIELD_BIT(FIELD_BRAND) | FIELD_BIT(FIELD_MPN) | FIELD_BIT(FIELD_PRICE)), false, 0, KEYS_AS_THEY_ARE,
+	FIELD_BIT(FIELD_MPN), 1},
 };
 
 const int	n_view_kinds = sizeof(view_kinds) / sizeof(view_kinds[0]);
@@ -83,7 +86,7 @@ view_applies(const LabelledSet *set, const ViewKind *kind)
 {
 	unsigned	has = set->sides[INCOMING].has | set->sides[EXISTING].has;
 
-	if (kind->dropped != 0 && !(has & kind->dropped))
+	if ((kind->dropped != 0 && !(has & kind->dropped)) || (has & kind->needed) != kind->needed)
 		return false;
 	return kind->keys == KEYS_AS_THEY_ARE || !(has & FIELD_BIT(kind->keys == KEYS_GTIN ? FIELD_GTIN : FIELD_SKU));
 }
