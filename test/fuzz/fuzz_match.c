@@ -229,7 +229,7 @@ fuzz_assign(const char *text, size_t size)
 			/* A row names an item once. */
 			row->found[k].item = (uint32_t) (take_byte(&text, &size) % (ITEMS / MATCH_KEPT) * MATCH_KEPT + k);
 			row->found[k].score = take_score(&text, &size);
-			strict &= fabsf(row->found[k].score) <= 4;
+			strict &= fabsf(row->found[k].score) <= 2 && n <= 40;
 		}
 	}
 	if (!(kind & 8))
