@@ -97,7 +97,7 @@ BEGIN
 	EXECUTE format('CREATE TEMP TABLE reviewed AS
 		SELECT r.*, p.incoming_id IS NOT NULL AS correct FROM %s r LEFT JOIN pair p USING (incoming_id, existing_id)
 		ORDER BY hashtextextended(r.incoming_id, $1), r.incoming_id, r.existing_id LIMIT $2', matches) USING seed, n;
-	EXECUTE 'SELECT count(sync_match_review($1, r.evidence, r.correct, r.incoming_id, r.existing_id)) FROM reviewed r' USING supplier;
+	EXECUTE 'SELECT sync_match_review($1, r.evidence, r.correct, r.incoming_id, r.existing_id) FROM reviewed r' USING supplier;
 	RETURN true;
 END
 $$;
