@@ -199,7 +199,7 @@ check_assigned(const MatchRow *rows, int n, bool strict)
 		must(rows[i].confidence >= 0 && rows[i].confidence <= 1 && rows[i].log_odds == rows[i].log_odds);
 		must(rows[i].chosen >= -1 && rows[i].chosen < (int) rows[i].n && (rows[i].chosen >= 0) == (rows[i].n > 0));
 		if (rows[i].chosen >= 0)
-			claimed[rows[i].found[rows[i].chosen].item] += 1 / (1 + exp(-(double) rows[i].log_odds));
+			claimed[rows[i].found[rows[i].chosen].item] += 1 / (1 + exp(-(double) score_curve_back(rows[i].log_odds)));
 	}
 	for (i = 0; i < ITEMS && strict; i++)
 		must(claimed[i] <= 1.15);
