@@ -38,4 +38,19 @@
 #define ps_owns_database(database) pg_database_ownercheck((database), GetUserId())
 #endif
 
+/* 16: relfilenodes are called relfilelocators, and so are the subtransactions in which they changed. */
+#if PG_VERSION_NUM >= 160000
+#define ps_storage_tablespace(relation) ((relation)->rd_locator.spcOid)
+#define ps_storage_number(relation) ((relation)->rd_locator.relNumber)
+#define ps_storage_is_new(relation) ((relation)->rd_createSubid != InvalidSubTransactionId || \
+									 (relation)->rd_newRelfilelocatorSubid != InvalidSubTransactionId || \
+									 (relation)->rd_firstRelfilelocatorSubid != InvalidSubTransactionId)
+#else
+#define ps_storage_tablespace(relation) ((relation)->rd_node.spcNode)
+#define ps_storage_number(relation) ((relation)->rd_node.relNode)
+#define ps_storage_is_new(relation) ((relation)->rd_createSubid != InvalidSubTransactionId || \
+									 (relation)->rd_newRelfilenodeSubid != InvalidSubTransactionId || \
+									 (relation)->rd_firstRelfilenodeSubid != InvalidSubTransactionId)
+#endif
+
 #endif

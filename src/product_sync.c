@@ -29,6 +29,9 @@ int			ps_max_workers;
 int			ps_max_transfers;
 int			ps_worker_idle_timeout;
 int			ps_lease_duration;
+int			ps_match_cache_size;
+int			ps_match_index_staleness;
+int			ps_match_threads;
 char	   *ps_secret_directory;
 char	   *ps_spool_directory;
 int			ps_feed_max_megabytes;
@@ -58,6 +61,17 @@ define_settings(void)
 	DefineCustomIntVariable("product_sync.lease_duration",
 							"How long a worker may hold a job without a sign of life.",
 							NULL, &ps_lease_duration, 600, 10, 86400, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("product_sync.match_cache_size",
+							"Most that the kept indexes of sync_match() take in the spool folder, in MB for each database.",
+							"0 keeps none.",
+							&ps_match_cache_size, 1024, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MB, NULL, NULL, NULL);
+	DefineCustomIntVariable("product_sync.match_index_staleness",
+							"How old an index sync_match_one() may use while the catalogue changes.",
+							"0 builds it again after every change.",
+							&ps_match_index_staleness, 60, 0, 86400, PGC_USERSET, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("product_sync.match_threads",
+							"Threads that a session may match with.",
+							NULL, &ps_match_threads, 2, 1, 16, PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("product_sync.max_transfers",
 							"Most requests that one worker has under way at a time.",
 							NULL, &ps_max_transfers, 200, 1, 1000, PGC_SIGHUP, 0, NULL, NULL, NULL);
@@ -90,9 +104,15 @@ make_spool_folder(const char *path)
 }
 
 char *
+ps_spool_folder_name(void)
+{
+	return psprintf("%s/%u", ps_spool_directory, MyDatabaseId);
+}
+
+char *
 ps_spool_folder(void)
 {
-	char	   *path = psprintf("%s/%u", ps_spool_directory, MyDatabaseId);
+	char	   *path = ps_spool_folder_name();
 
 	make_spool_folder(ps_spool_directory);
 	make_spool_folder(path);

@@ -13,6 +13,9 @@ extern int	ps_max_workers;
 extern int	ps_max_transfers;
 extern int	ps_worker_idle_timeout;
 extern int	ps_lease_duration;
+extern int	ps_match_cache_size;
+extern int	ps_match_index_staleness;
+extern int	ps_match_threads;
 extern char *ps_secret_directory;
 extern char *ps_spool_directory;
 extern int	ps_feed_max_megabytes;
@@ -26,6 +29,9 @@ extern int	ps_feed_max_field_kilobytes;
  */
 extern char *ps_spool_folder(void);
 extern char *ps_spool_path(const char *name);
+
+/* The same folder's name; nothing is made. */
+extern char *ps_spool_folder_name(void);
 
 /* Says how far the present job is, for sync.progress; does nothing outside a worker. */
 extern void ps_progress_set(uint64 done);

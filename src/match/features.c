@@ -497,6 +497,7 @@ compare_part_numbers(const Pair *pair, float *f)
 		{
 			f[F_MPN_EQUAL] = 1;
 			f[F_MPN_SHORT] = a->mpn_short ? 1 : 0;
+			f[F_SHORT_CONFLICT] = f[F_MPN_SHORT] * f[F_BRAND_CONFLICT];
 		}
 		else if (a->mpn_stem == b->mpn_stem)
 			f[F_MPN_VARIANT] = 1;

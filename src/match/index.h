@@ -8,6 +8,7 @@
 #ifndef MATCH_INDEX_H
 #define MATCH_INDEX_H
 
+#include "match/brand.h"
 #include "match/gtin.h"
 #include "match/normalise.h"
 
@@ -118,6 +119,7 @@ typedef struct MatchIndex
 	const IndexKey *mpn_keys;
 	const IndexKey *sku_keys;
 	const char *ids;
+	BrandAliases aliases;		/* with which items are to be prepared */
 	void	   *mapping;		/* of a file, else NULL */
 	size_t		mapping_size;
 	size_t		bytes;			/* of all arrays */
@@ -131,14 +133,16 @@ typedef enum IndexStatus
 typedef struct IndexBuilder IndexBuilder;
 
 /* item.c */
-extern void item_prepare(MatchItem *item, const MatchFields *fields, uint64_t seed, bool existing);
+extern void item_prepare(MatchItem *item, const MatchFields *fields, uint64_t seed, const BrandAliases *aliases, bool existing);
 
 /* price.c */
 extern double match_read_price(MatchText text);
 
 /* index_build.c */
-extern IndexBuilder *mindex_begin(uint64_t seed, uint64_t version);
+extern IndexBuilder *mindex_begin(uint64_t seed, uint64_t version, const BrandAliases *aliases);
+extern void mindex_prepare(const IndexBuilder *builder, MatchItem *item, const MatchFields *fields);
 extern bool mindex_add(IndexBuilder *builder, const MatchFields *fields);
+extern bool mindex_add_item(IndexBuilder *builder, const MatchItem *item, const MatchText *item_id);
 extern bool mindex_finish(IndexBuilder *builder, MatchIndex *index);
 extern void mindex_abandon(IndexBuilder *builder);
 extern void mindex_free(MatchIndex *index);

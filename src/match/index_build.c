@@ -35,6 +35,7 @@ struct IndexBuilder
 	Array		ids;			/* char */
 	uint32_t   *slots;
 	uint32_t	mask;
+	BrandAliases aliases;
 	MatchItem	item;
 };
 
@@ -83,21 +84,29 @@ array_trim(Array *array, size_t size)
 		array->data = data;
 }
 
-/* Starts an index.  The seed should be random where hostile text may come in.  Returns NULL when memory is out. */
+/*
+ * Starts an index.  The seed should be random where hostile text may come in; of the aliases, which may be NULL, the index keeps a copy.
+ * Returns NULL when memory is out.
+ */
 IndexBuilder *
-mindex_begin(uint64_t seed, uint64_t version)
+mindex_begin(uint64_t seed, uint64_t version, const BrandAliases *aliases)
 {
 	IndexBuilder *builder = calloc(1, sizeof(IndexBuilder));
+	BrandAlias *slots;
 
 	if (builder == NULL)
 		return NULL;
+	builder->aliases.mask = aliases == NULL || aliases->slots == NULL ? 0 : aliases->mask;
+	builder->aliases.slots = slots = calloc((size_t) builder->aliases.mask + 1, sizeof(BrandAlias));
+	if (slots != NULL && builder->aliases.mask > 0)
+		memcpy(slots, aliases->slots, ((size_t) aliases->mask + 1) * sizeof(BrandAlias));
 	builder->seed = seed;
 	builder->version = version;
 	builder->mask = 4095;
 	builder->slots = calloc(builder->mask + 1, sizeof(uint32_t));
-	if (builder->slots == NULL)
+	if (builder->slots == NULL || slots == NULL)
 	{
-		free(builder);
+		mindex_abandon(builder);
 		return NULL;
 	}
 	return builder;
@@ -174,28 +183,41 @@ add_key(Array *keys, uint64_t hash, uint32_t item)
 	return true;
 }
 
+/* Prepares an item for mindex_add_item(). */
+void
+mindex_prepare(const IndexBuilder *builder, MatchItem *item, const MatchFields *fields)
+{
+	item_prepare(item, fields, builder->seed, &builder->aliases, true);
+}
+
 /* Adds an item.  Returns false when memory is out; the builder can then only be abandoned. */
 bool
 mindex_add(IndexBuilder *builder, const MatchFields *fields)
 {
-	MatchItem  *item = &builder->item;
+	mindex_prepare(builder, &builder->item, fields);
+	return mindex_add_item(builder, &builder->item, &fields->id);
+}
+
+/* The same with an item that is prepared. */
+bool
+mindex_add_item(IndexBuilder *builder, const MatchItem *item, const MatchText *item_id)
+{
 	uint32_t	number = (uint32_t) builder->items.used;
 	IndexItem  *entry = array_extend(&builder->items, 1, sizeof(IndexItem));
 	uint32_t   *forward;
 	char	   *id;
 	int			i;
 
-	item_prepare(item, fields, builder->seed, true);
 	forward = array_extend(&builder->forward, (size_t) item->tokens.n, sizeof(uint32_t));
-	id = array_extend(&builder->ids, fields->id.length, 1);
+	id = array_extend(&builder->ids, item_id->length, 1);
 	if (entry == NULL || forward == NULL || id == NULL)
 		return false;
 	memset(entry, 0, sizeof(IndexItem));
 	entry->gtin = item->gtin != 0 ? item->gtin : item->guess.low == item->guess.high ? item->guess.low : 0;
 	entry->forward = (uint32_t) (builder->forward.used - (size_t) item->tokens.n);
-	entry->id = (uint32_t) (builder->ids.used - fields->id.length);
-	if (fields->id.length > 0)
-		memcpy(id, fields->id.data, fields->id.length);
+	entry->id = (uint32_t) (builder->ids.used - item_id->length);
+	if (item_id->length > 0)
+		memcpy(id, item_id->data, item_id->length);
 	entry->sku = (uint32_t) item->sku;
 	entry->mpn = (uint32_t) item->mpn;
 	entry->mpn_stem = item->mpn_stem;
@@ -336,6 +358,7 @@ mindex_finish(IndexBuilder *builder, MatchIndex *index)
 	index->term_slots = builder->slots;
 	index->forward = builder->forward.data;
 	index->ids = builder->ids.data;
+	index->aliases = builder->aliases;
 	index->bytes = (size_t) (index->n_items + 1) * sizeof(IndexItem) + (size_t) index->n_terms * sizeof(IndexTerm) +
 		((size_t) index->term_mask + 1 + index->n_forward + index->n_postings) * sizeof(uint32_t) +
 		((size_t) index->gtin_mask + index->mpn_mask + index->sku_mask + 3) * sizeof(IndexKey) + index->n_ids;
@@ -359,5 +382,6 @@ mindex_abandon(IndexBuilder *builder)
 	free(builder->forward.data);
 	free(builder->ids.data);
 	free(builder->slots);
+	free((void *) builder->aliases.slots);
 	free(builder);
 }

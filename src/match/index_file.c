@@ -18,9 +18,9 @@
 #include <unistd.h>
 
 #define FILE_MAGIC "PSMATCH\n"
-#define FILE_FORMAT 4
+#define FILE_FORMAT 5
 #define SECTION_ALIGN 64
-#define N_SECTIONS 9
+#define N_SECTIONS 10
 
 typedef struct FileHeader
 {
@@ -39,7 +39,8 @@ typedef struct FileHeader
 	uint32_t	gtin_mask;
 	uint32_t	mpn_mask;
 	uint32_t	sku_mask;
-	uint32_t	unused;
+	uint32_t	alias_mask;
+	uint64_t	signature;		/* of how items are prepared */
 	uint64_t	body_checksum;
 	uint64_t	checksum;		/* of all before it */
 } FileHeader;
@@ -62,7 +63,8 @@ list_sections(const MatchIndex *index, Section sections[N_SECTIONS])
 	sections[5] = (Section) {index->gtin_keys, ((size_t) index->gtin_mask + 1) * sizeof(IndexKey)};
 	sections[6] = (Section) {index->mpn_keys, ((size_t) index->mpn_mask + 1) * sizeof(IndexKey)};
 	sections[7] = (Section) {index->sku_keys, ((size_t) index->sku_mask + 1) * sizeof(IndexKey)};
-	sections[8] = (Section) {index->ids, index->n_ids};
+	sections[8] = (Section) {index->aliases.slots, ((size_t) index->aliases.mask + 1) * sizeof(BrandAlias)};
+	sections[9] = (Section) {index->ids, index->n_ids};
 }
 
 static size_t
@@ -95,6 +97,34 @@ checksum(uint64_t start, const void *data, size_t size)
 	return lane[0] ^ lane[0] >> 32;
 }
 
+/*
+ * A number that differs where items are prepared in another way: a file of an older library must not be searched with tokens of this one.
+ * It is what becomes of an item that has something of everything.
+ */
+static uint64_t
+preparation_signature(void)
+{
+	static const char title[] = "Kön. DSC-W150/B-2 x 10 pack 1,5 TB 7200rpm 2.4 GHz usb3 remanufactured kit for black 10/100 19\" the with";
+	static const char code[] = "AB-1234/XYZ 55";
+	MatchFields fields = {{NULL, 0}, {code, 9}, {"03600029145", 11}, {"Acme Tools Inc", 14}, {code, 14}, {title, sizeof(title) - 1},
+	{title + 4, 60}, 12.5};
+	MatchItem	item;
+	uint64_t	sum;
+	int			i;
+
+	item_prepare(&item, &fields, 42, NULL, true);
+	sum = text_hash(item.mpn ^ item.sku, (const char *) &item.brand, sizeof(item.brand)) + item.mpn_stem + item.guess.low +
+		item.tokens.conditions + item.tokens.colours + sizeof(MatchItem);
+	for (i = 0; i < item.tokens.n; i++)
+	{
+		const Token *token = &item.tokens.tokens[i];
+
+		sum = (sum ^ token->hash ^ token->stem) * UINT64_C(0x9e3779b97f4a7c15) + token->kind + token->unit * 7u + token->span * 31u;
+		sum = checksum(sum, &token->value, sizeof(token->value));
+	}
+	return sum;
+}
+
 static void
 fill_header(FileHeader *header, const MatchIndex *index)
 {
@@ -125,6 +155,8 @@ fill_header(FileHeader *header, const MatchIndex *index)
 	header->gtin_mask = index->gtin_mask;
 	header->mpn_mask = index->mpn_mask;
 	header->sku_mask = index->sku_mask;
+	header->alias_mask = index->aliases.mask;
+	header->signature = preparation_signature();
 	header->body_checksum = sum;
 	header->checksum = checksum(0, header, offsetof(FileHeader, checksum));
 }
@@ -219,7 +251,7 @@ place_sections(MatchIndex *index, const char *base, size_t file_size)
 	const void **places[N_SECTIONS] = {
 		(const void **) &index->items, (const void **) &index->terms, (const void **) &index->term_slots,
 		(const void **) &index->forward, (const void **) &index->postings, (const void **) &index->gtin_keys,
-		(const void **) &index->mpn_keys, (const void **) &index->sku_keys, (const void **) &index->ids};
+		(const void **) &index->mpn_keys, (const void **) &index->sku_keys, (const void **) &index->aliases.slots, (const void **) &index->ids};
 	Section		sections[N_SECTIONS];
 	size_t		offset = align_up(sizeof(FileHeader));
 	int			i;
@@ -251,7 +283,7 @@ read_mapped(MatchIndex *index, const char *base, size_t size)
 	if (header.format != FILE_FORMAT || header.header_size != sizeof(FileHeader))
 		return INDEX_OTHER_FORMAT;
 	if (header.checksum != checksum(0, &header, offsetof(FileHeader, checksum)) || header.file_size != size ||
-		!is_mask(header.term_mask) || !is_mask(header.gtin_mask) || !is_mask(header.mpn_mask) || !is_mask(header.sku_mask))
+		!is_mask(header.term_mask) || !is_mask(header.gtin_mask) || !is_mask(header.mpn_mask) || !is_mask(header.sku_mask) || !is_mask(header.alias_mask))
 		return INDEX_DAMAGED;
 	index->version = header.version;
 	index->seed = header.seed;
@@ -264,6 +296,9 @@ read_mapped(MatchIndex *index, const char *base, size_t size)
 	index->gtin_mask = header.gtin_mask;
 	index->mpn_mask = header.mpn_mask;
 	index->sku_mask = header.sku_mask;
+	index->aliases.mask = header.alias_mask;
+	if (header.signature != preparation_signature())
+		return INDEX_OTHER_FORMAT;
 	if (!place_sections(index, base, size))
 		return INDEX_DAMAGED;
 	list_sections(index, sections);
@@ -348,6 +383,7 @@ mindex_free(MatchIndex *index)
 		free((void *) index->mpn_keys);
 		free((void *) index->sku_keys);
 		free((void *) index->ids);
+		brand_aliases_free(&index->aliases);
 	}
 	memset(index, 0, sizeof(MatchIndex));
 }

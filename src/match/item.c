@@ -34,7 +34,7 @@ is_short_number(const char *text, size_t n)
 
 /* Adds the tokens of the brand that the title does not have, and sets the keys by which brands are compared. */
 static void
-prepare_brand(MatchItem *item, const MatchText *brand)
+prepare_brand(MatchItem *item, const MatchText *brand, const BrandAliases *aliases)
 {
 	TokenList	words;
 	char		squeezed[NORM_TOKEN_BYTES];
@@ -44,6 +44,7 @@ prepare_brand(MatchItem *item, const MatchText *brand)
 
 	if (n == 0)
 		return;
+	n = brand_resolve(aliases, squeezed, n);
 	item->brand = (uint32_t) text_hash(item->tokens.seed, squeezed, n) | 1;
 	tokens_clear(&words, item->tokens.seed);
 	tokens_add(&words, brand->data, brand->length > NORM_TOKEN_BYTES ? NORM_TOKEN_BYTES : brand->length);
@@ -64,10 +65,10 @@ prepare_brand(MatchItem *item, const MatchText *brand)
 /*
  * Makes an item ready.  Without a title its description serves as one; beside one an existing item's gives its most telling tokens only,
  * which keeps the index small.  Fields that cannot be used (a price that is no positive number, a
- * GTIN that is none) count as missing.
+ * GTIN that is none) count as missing.  aliases may be NULL.
  */
 void
-item_prepare(MatchItem *item, const MatchFields *fields, uint64_t seed, bool existing)
+item_prepare(MatchItem *item, const MatchFields *fields, uint64_t seed, const BrandAliases *aliases, bool existing)
 {
 	bool		has_title = fields->title.data != NULL && fields->title.length > 0;
 
@@ -81,7 +82,7 @@ item_prepare(MatchItem *item, const MatchFields *fields, uint64_t seed, bool exi
 	else if (fields->description.data != NULL)
 		tokens_add(&item->tokens, fields->description.data, fields->description.length);
 	if (fields->brand.data != NULL)
-		prepare_brand(item, &fields->brand);
+		prepare_brand(item, &fields->brand, aliases);
 	if (fields->mpn.data != NULL)
 	{
 		char		squeezed[NORM_TOKEN_BYTES];

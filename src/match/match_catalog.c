@@ -5,6 +5,8 @@
  * The file is built once for a catalogue version, by whoever needs it first, and mapped by every session and worker, which so share it
  * through the page cache.  A session keeps the newest mapping that it used.  SQL (src/sql/60_match.sql) decides which version is the
  * present one and who builds; see sync.match_index_refresh().
+ *
+ * While the catalogue changes all the time, sync_match_one() goes on with the newest index for product_sync.match_index_staleness.
  */
 #include "match/match_pg.h"
 
@@ -20,9 +22,11 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "product_sync.h"
 
@@ -42,11 +46,13 @@ PG_FUNCTION_INFO_V1(product_sync_match_feed);
 static MatchIndex mapped_index;
 static MatchScratch *mapped_scratch;
 static bool is_mapped;
+static time_t mapped_built;		/* when its file was written */
+static TimestampTz looked_at;	/* when newer files were last looked for */
 
 static const char *const catalogue_query =
 "SELECT v.id::text, v.sku, coalesce(v.gtin, left(v.barcode, 64)), left(p.vendor, 1024), left(v.mpn, 1024),"
-" concat_ws(' ', left(p.title, 1000), (SELECT string_agg(left(o.value, 100), ' ') FROM jsonb_each_text(v.options) o"
-" WHERE o.value <> 'Default Title')), CASE WHEN p.title = '' THEN left(p.description, 1024) END, v.price::text"
+" concat_ws(' ', left(p.title, 1000), CASE WHEN v.options <> '{}' THEN (SELECT string_agg(left(o.value, 100), ' ')"
+" FROM jsonb_each_text(v.options) o WHERE o.value <> 'Default Title') END), CASE WHEN p.title = '' THEN left(p.description, 1024) END, v.price::text"
 " FROM sync.variant v JOIN sync.product p ON p.id = v.product_id ORDER BY v.id";
 
 /*
@@ -89,16 +95,20 @@ static bool
 map_version(int64 version)
 {
 	char	   *path;
+	struct stat info;
 	IndexStatus status;
 
 	if (is_mapped && mapped_index.version == (uint64) version)
 		return true;
 	forget_mapping();
 	path = index_path(version);
+	if (stat(path, &info) != 0)
+		info.st_mtime = 0;
 	status = mindex_open(&mapped_index, path);
 	if (status == INDEX_OK && mapped_index.version == (uint64) version)
 	{
 		is_mapped = true;
+		mapped_built = info.st_mtime;
 		return true;
 	}
 	if (status == INDEX_OK)
@@ -110,14 +120,18 @@ map_version(int64 version)
 	return false;
 }
 
-/* Removes this database's index files of older versions, and what a killed builder left. */
-static void
-remove_outdated(int64 version)
+/*
+ * Walks this database's index files.  Those of versions before outdated are removed, and so is what a killed builder left.  Returns the newest
+ * version up to latest, 0 where there is none.
+ */
+static int64
+walk_files(int64 outdated, int64 latest)
 {
 	char	   *prefix = psprintf("match-%u-", MyDatabaseId);
 	char	   *folder = ps_spool_folder();
 	DIR		   *dir = AllocateDir(folder);
 	struct dirent *entry;
+	int64		newest = 0;
 
 	while (dir != NULL && (entry = ReadDirExtended(dir, folder, LOG)) != NULL)
 	{
@@ -130,13 +144,16 @@ remove_outdated(int64 version)
 			continue;
 		found = strtoll(entry->d_name + strlen(prefix), &rest, 10);
 		path = psprintf("%s/%s", folder, entry->d_name);
-		if ((strcmp(rest, ".idx") == 0 && found < version) ||
-			(strlen(rest) > 4 && strcmp(rest + strlen(rest) - 4, ".tmp") == 0 && stat(path, &info) == 0 &&
+		if ((strcmp(rest, ".idx") == 0 && found < outdated) ||
+			(outdated > 0 && strlen(rest) > 4 && strcmp(rest + strlen(rest) - 4, ".tmp") == 0 && stat(path, &info) == 0 &&
 			 info.st_mtime < time(NULL) - ABANDONED_SECONDS))
 			unlink(path);
+		else if (strcmp(rest, ".idx") == 0 && found <= latest && found > newest)
+			newest = found;
 	}
 	if (dir != NULL)
 		FreeDir(dir);
+	return newest;
 }
 
 /* Builds and writes the index file of a version.  Returns the number of items. */
@@ -153,13 +170,13 @@ build_file(int64 version)
 	MemoryContextSwitchTo(work);
 	owner = match_owner_create(work);
 	match_build_index(owner, catalogue_query, (uint64) version);
-	if (!mindex_write(&owner->index, index_path(version)))
+	if (!mindex_write(&owner->own, index_path(version)))
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not write match index \"%s\": %m", index_path(version)),
-				 errhint("It needs about %zu MB in product_sync.spool_directory.", owner->index.bytes / (1024 * 1024) + 1)));
-	n_items = owner->index.n_items;
-	remove_outdated(version);
+				 errhint("It needs about %zu MB in product_sync.spool_directory.", owner->own.bytes / (1024 * 1024) + 1)));
+	n_items = owner->own.n_items;
+	walk_files(version, 0);
 	SPI_finish();
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(work);
@@ -193,14 +210,22 @@ product_sync_match_index_build(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(n_items);
 }
 
-/* A number that a query without arguments gives. */
+/* A number that a query without arguments gives; its plan is kept in *plan. */
 static int64
-query_number(const char *query)
+query_number(SPIPlanPtr *plan, const char *query)
 {
 	bool		isnull = true;
 	int64		value = 0;
 
-	if (SPI_execute(query, false, 1) == SPI_OK_SELECT && SPI_processed == 1)
+	if (*plan == NULL)
+	{
+		SPIPlanPtr	made = SPI_prepare(query, 0, NULL);
+
+		if (made == NULL || SPI_keepplan(made) != 0)
+			elog(ERROR, "could not prepare %s", query);
+		*plan = made;
+	}
+	if (SPI_execute_plan(*plan, NULL, NULL, false, 1) == SPI_OK_SELECT && SPI_processed == 1)
 		value = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	if (isnull)
 		elog(ERROR, "no result from %s", query);
@@ -208,21 +233,80 @@ query_number(const char *query)
 	return value;
 }
 
-/* Maps the index of a version, or of the present one where that is gone (version 0: where it is not yet built).  SPI is connected. */
-static void
-need_index(int64 version)
+static int64
+present_version(void)
 {
-	if (version <= 0)
-		version = query_number("SELECT sync.catalogue_version()");
+	static SPIPlanPtr plan;
+
+	return query_number(&plan, "SELECT sync.catalogue_version()");
+}
+
+/*
+ * Maps the index of the present version, which is built where there is none.  SPI is connected.
+ */
+static void
+map_present(void)
+{
+	static SPIPlanPtr plan;
+	int64		version = present_version();
+
+	if (map_version(version))
+		return;
+	version = query_number(&plan, "SELECT sync.match_index_refresh()");
 	if (!map_version(version))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("match index of catalogue version " INT64_FORMAT " was built but cannot be read", version),
+				 errhint("See the server's log, and look at product_sync.spool_directory.")));
+}
+
+/*
+ * Maps the index of a version, or a newer one where that is gone; what is gone from the catalogue since is for the caller to leave out.
+ * Version 0: where it is not yet built.  SPI is connected.
+ */
+static void
+map_version_or_newer(int64 version)
+{
+	int64		newest;
+
+	if (version > 0 && map_version(version))
+		return;
+	newest = version > 0 ? walk_files(0, PG_INT64_MAX) : 0;
+	if (newest < version || newest == 0 || !map_version(newest))
+		map_present();
+}
+
+/*
+ * Maps the index of the present version, or one that is not older than product_sync.match_index_staleness, which *stale tells.  Which files
+ * there are is looked at once a second.  SPI is connected.
+ */
+static void
+map_recent(bool *stale)
+{
+	int64		version = present_version();
+	TimestampTz now = GetCurrentTimestamp();
+
+	*stale = false;
+	if (is_mapped && mapped_index.version == (uint64) version)
+		return;
+	if (ps_match_index_staleness > 0 && (!is_mapped || now - looked_at > USECS_PER_SEC))
 	{
-		version = query_number("SELECT sync.match_index_refresh()");
-		if (!map_version(version))
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("match index of catalogue version " INT64_FORMAT " was built but cannot be read", version),
-					 errhint("See the server's log, and look at product_sync.spool_directory.")));
+		int64		newest = walk_files(0, version);
+
+		looked_at = now;
+		if (newest > 0)
+			map_version(newest);
 	}
+	*stale = ps_match_index_staleness > 0 && is_mapped && mapped_index.version <= (uint64) version &&
+		mapped_built >= time(NULL) - ps_match_index_staleness;
+	if (!*stale)
+		map_present();
+	*stale = mapped_index.version != (uint64) version;
+}
+
+static void
+need_scratch(void)
+{
 	if (mapped_scratch == NULL)
 		mapped_scratch = scratch_create(&mapped_index);
 	if (mapped_scratch == NULL)
@@ -241,6 +325,65 @@ existing_id(const MatchFound *found)
 	return pnstrdup(id, length);
 }
 
+/* Leaves those out whose variant is gone.  Returns how many stay.  SPI is connected. */
+static int
+drop_gone(MatchFound *found, int n)
+{
+	static SPIPlanPtr plan;
+	Datum		ids[MOST_CANDIDATES];
+	Datum		array;
+	int			kept = 0;
+	int			i;
+	uint64		k;
+
+	if (plan == NULL)
+	{
+		Oid			type = INT8ARRAYOID;
+		SPIPlanPtr	made = SPI_prepare("SELECT v.id FROM sync.variant v WHERE v.id = ANY ($1)", 1, &type);
+
+		if (made == NULL || SPI_keepplan(made) != 0)
+			elog(ERROR, "could not prepare the look-up of variants");
+		plan = made;
+	}
+	for (i = 0; i < n; i++)
+		ids[i] = Int64GetDatum(strtoll(existing_id(&found[i]), NULL, 10));
+	array = PointerGetDatum(construct_array(ids, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	if (SPI_execute_plan(plan, &array, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "the look-up of variants failed");
+	for (i = 0; i < n; i++)
+	{
+		bool		there = false;
+		bool		isnull;
+
+		for (k = 0; k < SPI_processed && !there; k++)
+			there = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[k], SPI_tuptable->tupdesc, 1, &isnull)) == DatumGetInt64(ids[i]);
+		if (there)
+			found[kept++] = found[i];
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return kept;
+}
+
+/* The variants that an item may be, at most want of them. */
+static int
+search_one(const MatchFields *fields, MatchFound *found, int want)
+{
+	MatchItem  *item = palloc(sizeof(MatchItem));
+	bool		stale;
+	int			n;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	map_recent(&stale);
+	need_scratch();
+	item_prepare(item, fields, mapped_index.seed, &mapped_index.aliases, false);
+	n = match_search(&mapped_index, mapped_scratch, item, found, stale ? MOST_CANDIDATES : want);
+	if (stale && n > 0)
+		n = drop_gone(found, n);
+	SPI_finish();
+	return Min(n, want);
+}
+
 /* sync_match_one(item, candidates) */
 Datum
 product_sync_match_one(PG_FUNCTION_ARGS)
@@ -248,10 +391,12 @@ product_sync_match_one(PG_FUNCTION_ARGS)
 	Jsonb	   *json = PG_GETARG_JSONB_P(0);
 	int32		candidates = PG_GETARG_INT32(1);
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	const MatchCalibration *calibration = &calibration_shipped;
 	MatchFields fields;
-	MatchItem  *item = palloc(sizeof(MatchItem));
 	MatchFound	found[MOST_CANDIDATES];
 	float		log_odds[MOST_CANDIDATES];
+	Datum		values[5] = {0};
+	bool		nulls[5] = {false};
 	int			n;
 	int			i;
 
@@ -261,20 +406,13 @@ product_sync_match_one(PG_FUNCTION_ARGS)
 				 errmsg("candidates must be from 1 to %d, not %d", MOST_CANDIDATES, candidates)));
 	match_read_json(json, &fields);
 	InitMaterializedSRF(fcinfo, 0);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	need_index(0);
-	SPI_finish();
-	item_prepare(item, &fields, mapped_index.seed, false);
-	n = match_search(&mapped_index, mapped_scratch, item, found, candidates);
+	n = search_one(&fields, found, candidates);
 	assign_alone(found, n, log_odds);
+	nulls[0] = fields.id.data == NULL;
+	if (!nulls[0])
+		values[0] = PointerGetDatum(cstring_to_text_with_len(fields.id.data, (int) fields.id.length));
 	for (i = 0; i < n; i++)
 	{
-		Datum		values[5];
-		bool		nulls[5] = {fields.id.data == NULL, false, false, false, false};
-		const MatchCalibration *calibration = &calibration_shipped;
-
-		values[0] = nulls[0] ? (Datum) 0 : PointerGetDatum(cstring_to_text_with_len(fields.id.data, (int) fields.id.length));
 		values[1] = CStringGetTextDatum(existing_id(&found[i]));
 		values[2] = Float8GetDatum((double) calibrate(calibration, log_odds[i]));
 		values[3] = CStringGetTextDatum(match_method_name(&found[i]));
@@ -284,28 +422,13 @@ product_sync_match_one(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* Searches for the items of some feed rows. */
+/* A MatchReceiver: keeps what was found until all is. */
 static void
-search_feed_rows(MatchOutcomes *outcomes, SPITupleTable *rows, uint64 n, MatchItem *item, MemoryContext row_context)
+keep_outcome(void *arg, const MatchOwner *owner, const MatchBatch *batch, int item)
 {
-	uint64		i;
-
-	for (i = 0; i < n; i++)
-	{
-		MemoryContext old = MemoryContextSwitchTo(row_context);
-		MatchFields fields;
-		MatchFound	found[MATCH_KEPT];
-		int			n_found;
-		bool		isnull;
-
-		match_read_row(rows->vals[i], rows->tupdesc, 2, &fields);
-		item_prepare(item, &fields, mapped_index.seed, false);
-		n_found = match_search(&mapped_index, mapped_scratch, item, found, MATCH_KEPT);
-		MemoryContextSwitchTo(old);
-		outcomes_add(outcomes, &fields.id, DatumGetInt32(SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull)), found, n_found);
-		MemoryContextReset(row_context);
-		CHECK_FOR_INTERRUPTS();
-	}
+	(void) owner;
+	outcomes_add(arg, &batch->fields[item].id, batch->groups[item], batch->found + (size_t) item * (size_t) batch->want,
+				 batch->n_found[item]);
 }
 
 static void
@@ -347,23 +470,19 @@ product_sync_match_feed(PG_FUNCTION_ARGS)
 	Oid			types[4] = {INT8OID, TEXTOID, INT4OID, INT4OID};
 	Datum		args[4] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), PG_GETARG_DATUM(3), PG_GETARG_DATUM(4)};
 	MatchOutcomes outcomes = {0};
-	MatchItem  *item;
+	MatchOwner *owner;
 	MemoryContext row;
 	Portal		portal;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	need_index(PG_GETARG_INT64(2));
-	item = palloc(sizeof(MatchItem));
+	map_version_or_newer(PG_GETARG_INT64(2));
+	owner = match_owner_create(CurrentMemoryContext);
+	owner->index = &mapped_index;
 	row = AllocSetContextCreate(CurrentMemoryContext, "match row", ALLOCSET_DEFAULT_SIZES);
 	portal = SPI_cursor_open_with_args("match_feed", feed_query, 4, types, args, NULL, true, 0);
-	do
-	{
-		SPI_cursor_fetch(portal, true, MATCH_BATCH);
-		search_feed_rows(&outcomes, SPI_tuptable, SPI_processed, item, row);
-		SPI_freetuptable(SPI_tuptable);
-	} while (SPI_processed > 0);
+	match_search_rows(owner, portal, 2, MATCH_KEPT, keep_outcome, &outcomes);
 	SPI_cursor_close(portal);
 	outcomes_settle(&outcomes, true, &calibration_shipped);
 	emit_feed_matches((ReturnSetInfo *) fcinfo->resultinfo, &outcomes, row);

@@ -17,19 +17,19 @@ typedef struct FieldName
 {
 	const char *name;
 	const char *synonyms[MAX_SYNONYMS];
-	const char *expression;		/* how the query reads the column */
+	const char *expression;		/* how the query reads the column, whatever the caller's search_path has */
 } FieldName;
 
 /* In the order of match_read_row(); category comes last, is accepted and says nothing yet. */
 static const FieldName field_names[] = {
-	{"id", {"id"}, "%s::text"},
-	{"sku", {"sku", "item_number"}, "left(%s::text, 1024)"},
-	{"gtin", {"gtin", "barcode", "upc", "ean"}, "left(%s::text, 64)"},
-	{"brand", {"brand", "manufacturer", "vendor"}, "left(%s::text, 1024)"},
-	{"mpn", {"mpn", "modelno", "part_number", "model_number", "manufacturer_part_number", "model"}, "left(%s::text, 1024)"},
-	{"title", {"title", "name", "product_name"}, "left(%s::text, 1024)"},
-	{"description", {"description"}, "left(%s::text, 1024)"},
-	{"price", {"price", "unit_price"}, "left(%s::text, 64)"},
+	{"id", {"id"}, "%s::pg_catalog.text"},
+	{"sku", {"sku", "item_number"}, "pg_catalog.left(%s::pg_catalog.text, 1024)"},
+	{"gtin", {"gtin", "barcode", "upc", "ean"}, "pg_catalog.left(%s::pg_catalog.text, 64)"},
+	{"brand", {"brand", "manufacturer", "vendor"}, "pg_catalog.left(%s::pg_catalog.text, 1024)"},
+	{"mpn", {"mpn", "modelno", "part_number", "model_number", "manufacturer_part_number", "model"}, "pg_catalog.left(%s::pg_catalog.text, 1024)"},
+	{"title", {"title", "name", "product_name"}, "pg_catalog.left(%s::pg_catalog.text, 1024)"},
+	{"description", {"description"}, "pg_catalog.left(%s::pg_catalog.text, 1024)"},
+	{"price", {"price", "unit_price"}, "pg_catalog.left(%s::pg_catalog.text, 64)"},
 	{"category", {"category"}, NULL},
 };
 
@@ -152,11 +152,12 @@ choose_column(Relation relation, const FieldName *field, const char *side, Jsonb
 }
 
 /*
- * The query that reads a table for the matcher.  Refuses a relation without rows, a mapping that is wrong, and a table without an id or
- * without anything to match by.
+ * Sets the query by which the matcher reads a table, and the numbers of its columns.  Refuses a relation without rows, a mapping that is
+ * wrong, and a table without an id or without anything to match by.  The lock on the table stays until the transaction ends, as with any
+ * query, so its name and columns do not change meanwhile.
  */
-char *
-match_columns_query(Oid relation_oid, bool incoming, Jsonb *columns)
+void
+match_columns_read(MatchSource *source, Oid relation_oid, bool incoming, Jsonb *columns)
 {
 	const char *side = incoming ? "incoming" : "existing";
 	Relation	relation = relation_open(relation_oid, AccessShareLock);
@@ -171,6 +172,7 @@ match_columns_query(Oid relation_oid, bool incoming, Jsonb *columns)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("the %s \"%s\" is neither a table nor a view", side, RelationGetRelationName(relation))));
 	check_mapping(columns, false);
+	source->relation = relation_oid;
 	initStringInfo(&query);
 	appendStringInfoString(&query, "SELECT ");
 	for (i = 0; i < MATCH_COLUMNS; i++)
@@ -187,9 +189,10 @@ match_columns_query(Oid relation_oid, bool incoming, Jsonb *columns)
 		if (i > 0)
 			appendStringInfoString(&query, ", ");
 		if (name == NULL)
-			appendStringInfoString(&query, "NULL::text");
+			appendStringInfoString(&query, "NULL::pg_catalog.text");
 		else
 			appendStringInfo(&query, field->expression, quote_identifier(name));
+		source->columns[i] = name == NULL ? InvalidAttrNumber : get_attnum(relation_oid, name);
 		usable |= name != NULL && i > 0 && strcmp(field->name, "brand") != 0 && strcmp(field->name, "price") != 0;
 	}
 	if (!usable)
@@ -200,6 +203,6 @@ match_columns_query(Oid relation_oid, bool incoming, Jsonb *columns)
 				 errhint("Name at least one of title, gtin, mpn, sku and description in \"columns\", for example {\"title\": \"name\"}.")));
 	appendStringInfo(&query, " FROM %s", quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
 																	  RelationGetRelationName(relation)));
-	relation_close(relation, AccessShareLock);
-	return query.data;
+	relation_close(relation, NoLock);
+	source->query = query.data;
 }

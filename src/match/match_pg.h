@@ -10,12 +10,11 @@
 #include "compat.h"
 #include "lib/stringinfo.h"
 #include "utils/jsonb.h"
+#include "utils/portal.h"
 #include "utils/tuplestore.h"
 
 #include "match/assign.h"
-#include "match/search.h"
-
-#define MATCH_BATCH 1024		/* rows that are fetched and searched at a time */
+#include "match/batch.h"
 
 /*
  * The columns of every query that the matcher reads, in this order, all of type text: id, SKU, GTIN, brand, part number, title,
@@ -23,14 +22,30 @@
  */
 #define MATCH_COLUMNS 8
 
-/* What malloc gave, freed with a memory context. */
+/* Where the existing items are read. */
+typedef struct MatchSource
+{
+	Oid			relation;
+	AttrNumber	columns[MATCH_COLUMNS];	/* 0 where it has none */
+	char	   *query;
+} MatchSource;
+
+/* What malloc gave and threads that run, ended and freed with a memory context. */
 typedef struct MatchOwner
 {
 	IndexBuilder *builder;
-	MatchIndex	index;
-	MatchScratch *scratch;
+	BatchBuild *build;
+	BatchSearch *search;
+	MatchBatch *batches[2];
+	BrandAliases aliases;		/* for an index that is built */
+	MatchIndex	own;			/* empty where the index is a kept one */
+	const MatchIndex *index;	/* that is searched */
+	bool		pinned;			/* it is the one that match_cache.c keeps */
 	MemoryContextCallback callback;
 } MatchOwner;
+
+/* Takes what was found of an item of a batch, in the order of the query. */
+typedef void (*MatchReceiver) (void *arg, const MatchOwner *owner, const MatchBatch *batch, int item);
 
 /* Id of an incoming item. */
 typedef struct MatchRowId
@@ -61,7 +76,7 @@ extern bool outcome_worth(const MatchRow *row);
 extern MatchOwner *match_owner_create(MemoryContext context);
 extern void match_read_row(HeapTuple tuple, TupleDesc desc, int first, MatchFields *fields);
 extern void match_build_index(MatchOwner *owner, const char *query, uint64 version);
-extern void match_need_scratch(MatchOwner *owner);
+extern void match_search_rows(MatchOwner *owner, Portal portal, int first, int want, MatchReceiver receive, void *arg);
 extern uint64 match_seed(void);
 
 /* match_evidence.c */
@@ -72,6 +87,13 @@ extern const char *match_method_name(const MatchFound *found);
 extern void match_read_json(Jsonb *item, MatchFields *fields);
 
 /* match_columns.c */
-extern char *match_columns_query(Oid relation, bool incoming, Jsonb *columns);
+extern void match_columns_read(MatchSource *source, Oid relation, bool incoming, Jsonb *columns);
+
+/* match_alias.c */
+extern void match_load_aliases(MatchOwner *owner);
+
+/* match_cache.c */
+extern void match_existing_index(MatchOwner *owner, const MatchSource *source);
+extern void match_cache_release(void);
 
 #endif

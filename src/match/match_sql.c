@@ -1,9 +1,9 @@
 /*
  * match_sql.c
- *	  sync_gtin() and sync_match().
+ *	  sync_gtin(), sync_match() and sync.match_candidates().
  *
- * sync_match() builds an index of the existing table, then reads the incoming one in batches, searches, and keeps the best of each row.
- * Only when all are known can it say which rows claim the same existing item.  Both tables are read by the caller's own rights.
+ * sync_match() needs an index of the existing table, kept or built.  Then it reads the incoming one in batches, searches, and keeps the
+ * best of each row.  Only when all are known can it say which rows claim the same existing item.  Both tables are read by the caller's own rights.
  */
 #include "match/match_pg.h"
 
@@ -16,6 +16,7 @@
 
 PG_FUNCTION_INFO_V1(product_sync_gtin);
 PG_FUNCTION_INFO_V1(product_sync_match);
+PG_FUNCTION_INFO_V1(product_sync_match_candidates);
 
 /* sync_gtin(text): fourteen digits, or NULL. */
 Datum
@@ -31,46 +32,12 @@ product_sync_gtin(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(digits, GTIN_DIGITS));
 }
 
-/* Searches the index for each row of the incoming table. */
+/* A MatchReceiver: keeps what was found until all is. */
 static void
-search_incoming(MatchOwner *owner, const char *query, MatchOutcomes *outcomes)
+keep_outcome(void *arg, const MatchOwner *owner, const MatchBatch *batch, int item)
 {
-	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "match batch", ALLOCSET_DEFAULT_SIZES);
-	Portal		portal = SPI_cursor_open_with_args("match_incoming", query, 0, NULL, NULL, NULL, true, 0);
-	MatchItem  *item = palloc(sizeof(MatchItem));
-
-	match_need_scratch(owner);
-	for (;;)
-	{
-		uint64		i;
-
-		SPI_cursor_fetch(portal, true, MATCH_BATCH);
-		if (SPI_processed == 0)
-			break;
-		for (i = 0; i < SPI_processed; i++)
-		{
-			MemoryContext old = MemoryContextSwitchTo(batch);
-			MatchFields fields;
-			MatchFound	found[MATCH_KEPT];
-			int			n = 0;
-
-			match_read_row(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &fields);
-			if (fields.id.data != NULL)
-			{
-				item_prepare(item, &fields, owner->index.seed, false);
-				n = match_search(&owner->index, owner->scratch, item, found, MATCH_KEPT);
-			}
-			MemoryContextSwitchTo(old);
-			if (fields.id.data != NULL)
-				outcomes_add(outcomes, &fields.id, 0, found, n);
-			CHECK_FOR_INTERRUPTS();
-		}
-		SPI_freetuptable(SPI_tuptable);
-		MemoryContextReset(batch);
-	}
-	SPI_freetuptable(SPI_tuptable);
-	SPI_cursor_close(portal);
-	MemoryContextDelete(batch);
+	(void) owner;
+	outcomes_add(arg, &batch->fields[item].id, 0, batch->found + (size_t) item * (size_t) batch->want, batch->n_found[item]);
 }
 
 /* Puts the outcomes into the function's result. */
@@ -108,29 +75,85 @@ emit_outcomes(ReturnSetInfo *result, const MatchIndex *index, const MatchOutcome
 	MemoryContextDelete(row_context);
 }
 
+/* Gives the owner the index of the existing table, and searches it for each row of the incoming one.  Returns the owner.  SPI is connected. */
+static MatchOwner *
+match_tables(FunctionCallInfo fcinfo, int want, MatchReceiver receive, void *arg)
+{
+	MatchOwner *owner = match_owner_create(CurrentMemoryContext);
+	Jsonb	   *columns = PG_GETARG_JSONB_P(2);
+	MatchSource incoming;
+	MatchSource existing;
+	Portal		portal;
+
+	match_columns_read(&incoming, PG_GETARG_OID(0), true, columns);
+	match_columns_read(&existing, PG_GETARG_OID(1), false, columns);
+	match_existing_index(owner, &existing);
+	portal = SPI_cursor_open_with_args("match_incoming", incoming.query, 0, NULL, NULL, NULL, true, 0);
+	match_search_rows(owner, portal, 1, want, receive, arg);
+	SPI_cursor_close(portal);
+	return owner;
+}
+
 /* sync_match(incoming, existing, columns) */
 Datum
 product_sync_match(PG_FUNCTION_ARGS)
 {
-	Oid			incoming = PG_GETARG_OID(0);
-	Oid			existing = PG_GETARG_OID(1);
-	Jsonb	   *columns = PG_GETARG_JSONB_P(2);
-	char	   *incoming_query = match_columns_query(incoming, true, columns);
-	char	   *existing_query = match_columns_query(existing, false, columns);
 	MatchOwner *owner;
 	MatchOutcomes outcomes = {0};
-	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "sync_match", ALLOCSET_DEFAULT_SIZES);
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	MemoryContextSwitchTo(work);
-	owner = match_owner_create(work);
-	match_build_index(owner, existing_query, 0);
-	search_incoming(owner, incoming_query, &outcomes);
+	owner = match_tables(fcinfo, MATCH_KEPT, keep_outcome, &outcomes);
 	outcomes_settle(&outcomes, true, &calibration_shipped);
-	emit_outcomes((ReturnSetInfo *) fcinfo->resultinfo, &owner->index, &outcomes);
+	emit_outcomes((ReturnSetInfo *) fcinfo->resultinfo, owner->index, &outcomes);
+	SPI_finish();				/* and with it the context, and what the owner has */
+	return (Datum) 0;
+}
+
+/* A MatchReceiver: puts what was found into the function's result. */
+static void
+emit_candidates(void *arg, const MatchOwner *owner, const MatchBatch *batch, int item)
+{
+	ReturnSetInfo *result = arg;
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "match row", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	const MatchText *row_id = &batch->fields[item].id;
+	Datum		values[5];
+	bool		nulls[5] = {false};
+	int			i;
+
+	values[0] = PointerGetDatum(cstring_to_text_with_len(row_id->data, (int) row_id->length));
+	for (i = 0; i < batch->n_found[item]; i++)
+	{
+		const MatchFound *found = &batch->found[item * batch->want + i];
+		size_t		length;
+		const char *id = mindex_item_id(owner->index, found->item, &length);
+
+		values[1] = PointerGetDatum(cstring_to_text_with_len(id, (int) length));
+		values[2] = Int32GetDatum(i + 1);
+		values[3] = Float8GetDatum((double) found->score);
+		values[4] = CStringGetTextDatum(match_method_name(found));
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+}
+
+/* sync.match_candidates(incoming, existing, columns, candidates) */
+Datum
+product_sync_match_candidates(PG_FUNCTION_ARGS)
+{
+	int32		candidates = PG_GETARG_INT32(3);
+
+	if (candidates < 1 || candidates > MATCH_CANDIDATES)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("candidates must be from 1 to %d, not %d", MATCH_CANDIDATES, candidates)));
+	InitMaterializedSRF(fcinfo, 0);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	(void) match_tables(fcinfo, candidates, emit_candidates, fcinfo->resultinfo);
 	SPI_finish();
-	MemoryContextDelete(work);
 	return (Datum) 0;
 }

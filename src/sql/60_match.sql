@@ -12,7 +12,15 @@ COST 100000 ROWS 1000;
 COMMENT ON FUNCTION @extschema@.sync_match(regclass, regclass, jsonb) IS
 'Matches any two tables or views: for each incoming row its best existing row, where the confidence (0 to 1) is at least 0.3. columns maps the fields id, sku, gtin, brand, mpn, title, description, price and category to column names, for both tables ({"title": "name"}) or for one ({"incoming": {"title": "name"}, "existing": {}}); null leaves a field out; by default columns of those names are used, and the usual others (manufacturer or vendor for brand; modelno, part_number or model for mpn; barcode, upc or ean for gtin; name for title). The description serves where there is no title. method: gtin, brand_mpn or sku where such a key is equal, else tokens. evidence: the score, what each piece added to it, and key_shared, contradicted or shared where that holds; shared: another incoming row has the better claim to the same existing row. Reads both tables with the caller''s rights. Example: SELECT * FROM sync_match(''feed'', ''catalogue'', ''{"mpn": "modelno"}'') WHERE confidence > 0.95. Errors: 42703 no such column, or none to match by; 22023 columns is wrong; 42809 not a table.';
 
-GRANT EXECUTE ON FUNCTION @extschema@.sync_gtin(text), @extschema@.sync_match(regclass, regclass, jsonb) TO sync_viewer;
+CREATE FUNCTION sync.match_candidates(incoming regclass, existing regclass, columns jsonb DEFAULT '{}', candidates integer DEFAULT 5)
+RETURNS TABLE (incoming_id text, existing_id text, place integer, score double precision, method text)
+LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'product_sync_match_candidates'
+COST 100000 ROWS 5000;
+COMMENT ON FUNCTION sync.match_candidates(regclass, regclass, jsonb, integer) IS
+'What sync_match() has to choose from: the best candidates of each incoming row, before the rows are looked at together. place: 1 is the best; score: log odds that the two are the same. candidates: 1 to 24 of each row; there are fewer where fewer were compared in full. To see why something was not matched (not among the candidates, or a score too low), and how many of the true matches are found at all. Arguments, rights and errors otherwise as those of sync_match(). Example: SELECT * FROM sync.match_candidates(''feed'', ''catalogue'') WHERE incoming_id = ''42''.';
+
+GRANT EXECUTE ON FUNCTION @extschema@.sync_gtin(text), @extschema@.sync_match(regclass, regclass, jsonb),
+	sync.match_candidates(regclass, regclass, jsonb, integer) TO sync_viewer;
 
 CREATE FUNCTION @extschema@.sync_match_one(item jsonb, candidates integer DEFAULT 5)
 RETURNS TABLE (incoming_id text, existing_id text, confidence double precision, method text, evidence jsonb)
@@ -21,7 +29,7 @@ ROWS 5;
 ALTER FUNCTION @extschema@.sync_match_one(jsonb, integer) OWNER TO sync_worker;
 GRANT EXECUTE ON FUNCTION @extschema@.sync_match_one(jsonb, integer) TO sync_viewer;
 COMMENT ON FUNCTION @extschema@.sync_match_one(jsonb, integer) IS
-'The variants of the catalogue that an item may be, best first: existing_id is sync.variant.id. item: an object with any of id, sku, gtin, brand, mpn, title, description and price; candidates: 1 to 20. The first call after a change of the catalogue builds an index file, later ones only map it. Example: SELECT * FROM sync_match_one(''{"title": "Sony DSC-W150 camera black"}''). Errors: 22023 unknown key, wrong type, or candidates out of range; class 58 where the spool folder cannot be written.';
+'The variants of the catalogue that an item may be, best first: existing_id is sync.variant.id. item: an object with any of id, sku, gtin, brand, mpn, title, description and price; candidates: 1 to 20. The first call builds an index file, later ones only map it; after a change of the catalogue they go on with it for product_sync.match_index_staleness, so that what is new is only found after that. Example: SELECT * FROM sync_match_one(''{"title": "Sony DSC-W150 camera black"}''). Errors: 22023 unknown key, wrong type, or candidates out of range; class 58 where the spool folder cannot be written.';
 
 -- The index of the catalogue --------------------------------------------------------------------------------------------------------
 
@@ -34,12 +42,41 @@ BEGIN
 			(extract(epoch FROM clock_timestamp()) * 1000)::bigint);
 	END IF;
 	COMMENT ON SEQUENCE sync.catalogue_version_seq IS 'Moves with each change of the catalogue, so that a match index knows whether it is the newest.';
+	IF to_regclass('sync.brand_alias') IS NULL THEN
+		CREATE TABLE sync.brand_alias (
+			alias text PRIMARY KEY CHECK (alias ~ '[[:alnum:]]'),
+			brand text NOT NULL CHECK (brand ~ '[[:alnum:]]'),
+			note text
+		);
+	END IF;
+	COMMENT ON TABLE sync.brand_alias IS 'Other names of brands, for matching: the alias is taken for the brand. Case, spaces, punctuation and the endings of companies do not matter. At most 10000. To do without a shipped row, set its brand to the alias itself; a row that was deleted comes back with sync_install().';
+	COMMENT ON COLUMN sync.brand_alias.alias IS 'A name that is met, for example Hewlett-Packard.';
+	COMMENT ON COLUMN sync.brand_alias.brand IS 'The brand that it is, for example HP; may be an alias itself.';
+	COMMENT ON COLUMN sync.brand_alias.note IS 'For people.';
+	INSERT INTO sync.brand_alias (alias, brand, note)
+	SELECT s.alias, s.brand, 'shipped' FROM sync.brand_alias_shipped() s
+	ON CONFLICT (alias) DO NOTHING;
+	CREATE OR REPLACE FUNCTION sync.brand_alias_changed() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+	BEGIN
+		PERFORM sync.catalogue_changed();
+		RETURN NULL;
+	END
+	$$;
+	CREATE OR REPLACE TRIGGER brand_alias_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON sync.brand_alias
+		FOR EACH STATEMENT EXECUTE FUNCTION sync.brand_alias_changed();
+	GRANT INSERT, UPDATE, DELETE ON sync.brand_alias TO sync_admin;
 	INSERT INTO sync.job_kind (kind, network, class, batch, run_state, description) VALUES
 		('match_index', false, 3, 1, 'matching', 'builds the match index of the present catalogue and divides the feed into ranges'),
 		('match_batch', false, 3, 2, 'matching', 'matches a range of a feed''s products with the catalogue')
 	ON CONFLICT (kind) DO NOTHING;
 END
 $install$;
+
+CREATE FUNCTION sync.brand_alias_shipped() RETURNS TABLE (alias text, brand text)
+LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'product_sync_brand_alias_shipped'
+ROWS 100;
+COMMENT ON FUNCTION sync.brand_alias_shipped() IS 'The rows that sync_install() puts into sync.brand_alias; matching uses them itself where there is no such table.';
 
 CREATE FUNCTION sync.catalogue_lock() RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT 5786931804122';
 
@@ -62,8 +99,9 @@ END
 $$;
 COMMENT ON FUNCTION sync.catalogue_changed() IS 'To be called by every transaction that changes products or variants, once is enough: what was built of the catalogue is outdated when it commits.';
 
+-- The whole catalogue is read, in one go: compiling the query and beginning early would only cost time.
 CREATE FUNCTION sync.match_index_build(version bigint) RETURNS bigint
-LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'product_sync_match_index_build';
+LANGUAGE c STRICT SET jit = off SET cursor_tuple_fraction = 1 AS 'MODULE_PATHNAME', 'product_sync_match_index_build';
 
 CREATE FUNCTION sync.match_index_refresh() RETURNS bigint
 LANGUAGE plpgsql SET search_path = '' AS $$

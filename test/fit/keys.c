@@ -161,7 +161,7 @@ mix_up_gtins(View *view, char *items, const char *true_gtins)
 
 		if (fit_chance(view->items[i].id, SALT_NEIGHBOUR) >= GTIN_OF_NEIGHBOUR)
 			continue;
-		item_prepare(&view->item, &view->items[i], view->index.seed, false);
+		item_prepare(&view->item, &view->items[i], view->index.seed, &view->index.aliases, false);
 		n = match_candidates(&view->index, view->scratch, &view->item, candidates);
 		for (k = 0; k < n && candidates[k] == i; k++)
 			;

@@ -23,11 +23,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Strength of the prior of the weights: 1 / square of their standard deviation, in log odds for a feature of 1. */
-#define RIDGE 4.0
-
 /*
- * The same of the groups' deviations, which in matching itself nothing makes up for, and of the bias, which only must not run away where
+ * Strength of the prior of the groups' deviations, which in matching itself nothing makes up for, and of the bias, which only must not run away where
  * there is no data.
  */
 #define GROUP_RIDGE 4.0
@@ -59,7 +56,7 @@ penalty(const Problem *p, int i)
 {
 	if (i < p->data->n_features && p->data->signs[i] == 2)
 		return 0;
-	return i < p->data->n_features ? RIDGE : i == p->data->n_features ? BIAS_RIDGE : GROUP_RIDGE;
+	return i < p->data->n_features ? p->data->ridge : i == p->data->n_features ? BIAS_RIDGE : GROUP_RIDGE;
 }
 
 /* Middle of the prior of a parameter. */

@@ -29,6 +29,7 @@ typedef struct LogitData
 	size_t		n_rows;
 	const int  *signs;			/* of the features: 1 never below 0, -1 never above, 0 free, 2 fixed */
 	const double *centres;		/* where the prior of each weight has its middle; the weight itself of those that are fixed */
+	double		ridge;			/* strength of the prior of the weights: 1 / square of their standard deviation */
 	const LogitRow *rows;
 	const float *features;		/* n_features for each pair */
 	const bool *right;			/* for each pair */

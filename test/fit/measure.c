@@ -42,7 +42,7 @@ view_match(View *view, MatchShares *shares)
 
 	for (i = 0; i < view->n_rows; i++)
 	{
-		item_prepare(&view->item, &view->rows[i], view->index.seed, false);
+		item_prepare(&view->item, &view->rows[i], view->index.seed, &view->index.aliases, false);
 		rows[i].n = (uint8_t) match_search(&view->index, view->scratch, &view->item, rows[i].found, MATCH_KEPT);
 	}
 	if (!assign_estimate(rows, view->n_rows, shares) || !assign_rows(rows, view->n_rows, shares, &calibration_shipped))

@@ -11,6 +11,9 @@
 /* What a set weighs, whatever its size, in rows: against this stands the prior of the weights. */
 #define ROWS_OF_SET 1000.0
 
+/* How strongly the weights are held to their priors: what carried over best from one set to the other. */
+#define RIDGE 4.0
+
 /*
  * Candidates of a row that are learnt from, most promising first; the true ones are in any case.  That order does not depend on the
  * present weights: if it did, fitting twice would not give the same twice.
@@ -200,15 +203,29 @@ tell_groups(const Training *t, const LogitModel *model)
 }
 
 /*
- * What a weight is held to where the labels do not tell otherwise: nothing, but for keys.  Labelled sets have hardly any, and a GTIN is
- * made to be one item's: whatever the size of the catalogue makes unlikely, it makes up for.
+ * What a weight is held to where the labels do not tell otherwise: nothing, but for what labelled sets hardly have.  A GTIN is made to be
+ * one item's, so it makes up for whatever the size of the catalogue makes unlikely.  A pack, a remade or compatible article, and another
+ * maker's article of the same short number are other things to sell, however much else agrees.
  */
 static double
 prior_weight(Feature feature)
 {
+	static const struct
+	{
+		Feature		feature;
+		double		weight;
+	}			priors[] = {
+		{F_GTIN_EQUAL, 10}, {F_GTIN_CONFLICT, -3}, {F_KEY_ALONE, -4}, {F_PACK_CONFLICT, -4}, {F_CONDITION_CONFLICT, -4},
+		{F_BUNDLE_CONFLICT, -2}, {F_SHORT_CONFLICT, -5},
+	};
+	size_t		i;
+
 	if (score_sign(feature) == 2)
 		return score_weight(feature);
-	return feature == F_GTIN_EQUAL ? -score_weight(F_CATALOGUE_SIZE) : 0;
+	for (i = 0; i < sizeof(priors) / sizeof(priors[0]); i++)
+		if (priors[i].feature == feature)
+			return priors[i].weight;
+	return 0;
 }
 
 /* Fits the matcher's model, but for a set or the rows of a fold, and lets the matcher use it, with the decimals that are written. */
@@ -220,7 +237,7 @@ training_fit(Training *t, const LabelledSet *left_out, int fold, bool tell)
 	double	   *offsets = need(calloc((size_t) t->n_groups + 1, sizeof(double)));
 	double	   *missing = need(calloc((size_t) t->n_groups + 1, sizeof(double)));
 	LogitModel	model = {.deviations = need(calloc((size_t) t->n_groups + 1, sizeof(double)))};
-	LogitData	data = {N_FEATURES, t->n_groups, t->n_rows, signs, centres, t->rows, t->features, t->right, offsets, missing};
+	LogitData	data = {N_FEATURES, t->n_groups, t->n_rows, signs, centres, RIDGE, t->rows, t->features, t->right, offsets, missing};
 	float		weights[N_FEATURES];
 	int			i;
 

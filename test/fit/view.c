@@ -209,9 +209,14 @@ view_open(View *view, const LabelledSet *set, const ViewKind *kind)
 void
 view_index(View *view)
 {
-	IndexBuilder *builder = need(mindex_begin(FIT_SEED, 0));
+	IndexBuilder *builder;
+	BrandAliases aliases;
 	uint32_t	i;
 
+	if (!brand_aliases_build_shipped(&aliases))
+		fail("out of memory");
+	builder = need(mindex_begin(FIT_SEED, 0, &aliases));
+	brand_aliases_free(&aliases);
 	scratch_free(view->scratch);
 	mindex_free(&view->index);
 	for (i = 0; i < view->n_items; i++)
@@ -263,6 +268,6 @@ view_offset(const View *view)
 int
 view_candidates(View *view, uint32_t row, uint32_t candidates[MAX_CANDIDATES])
 {
-	item_prepare(&view->item, &view->rows[row], view->index.seed, false);
+	item_prepare(&view->item, &view->rows[row], view->index.seed, &view->index.aliases, false);
 	return match_candidates(&view->index, view->scratch, &view->item, candidates);
 }

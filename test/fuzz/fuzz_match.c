@@ -80,7 +80,7 @@ take(const char **text, size_t *size)
 static void
 fuzz_items(const char *text, size_t size)
 {
-	IndexBuilder *builder = mindex_begin(SEED, 1);
+	IndexBuilder *builder = mindex_begin(SEED, 1, NULL);
 	MatchFields items[32];
 	MatchIndex	index;
 	MatchScratch *scratch;
@@ -109,7 +109,7 @@ fuzz_items(const char *text, size_t size)
 		MatchFound	found[4];
 		int			k;
 
-		item_prepare(&item, &items[i], SEED, false);
+		item_prepare(&item, &items[i], SEED, NULL, false);
 		for (k = match_search(&index, scratch, &item, found, 4); k-- > 0;)
 			must(found[k].item < index.n_items && found[k].score == found[k].score);
 	}
@@ -136,7 +136,7 @@ fuzz_file(const char *data, size_t size)
 		static MatchItem item;
 		MatchFound	found[4];
 
-		item_prepare(&item, &fields, index.seed, false);
+		item_prepare(&item, &fields, index.seed, &index.aliases, false);
 		must(scratch != NULL);
 		match_search(&index, scratch, &item, found, 4);
 		scratch_free(scratch);

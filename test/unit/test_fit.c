@@ -34,6 +34,7 @@ static const double made_bias = -1;
 static const int signs[FEATURES] = {1, -1, 0, 1, 1};
 static const double offsets[GROUPS] = {1, -1};
 static const double no_missing[GROUPS] = {0, 0};
+static const double no_centres[FEATURES];
 
 static LogitRow rows[ROWS];
 static float features[ROWS * PER_ROW * FEATURES];
@@ -87,7 +88,7 @@ make_data(double missing)
 
 	for (r = 0; r < ROWS; r++)
 		make_row(r, missing);
-	return (LogitData) {FEATURES, GROUPS, ROWS, signs, rows, features, right, offsets, no_missing};
+	return (LogitData) {FEATURES, GROUPS, ROWS, signs, no_centres, 0.15, rows, features, right, offsets, no_missing};
 }
 
 static bool
