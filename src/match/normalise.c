@@ -13,6 +13,9 @@
 
 #define MAX_RUNS 96
 
+/* Runs that hyphens join and that are taken for one code: mb13-red-see-v2. */
+#define LONGEST_CHAIN 5
+
 /* Letters and digits without a break, and what stands before it. */
 typedef struct Run
 {
@@ -84,7 +87,7 @@ typedef struct ColourName
 #define TEXT(s) s, sizeof(s) - 1
 
 static const ColourName colour_names[] = {
-	{TEXT("black"), 0}, {TEXT("bk"), 0}, {TEXT("blk"), 0}, {TEXT("white"), 1}, {TEXT("wh"), 1}, {TEXT("wht"), 1}, {TEXT("silver"), 2}, {TEXT("slv"), 2}, {TEXT("slvr"), 2}, {TEXT("gray"), 3},
+	{TEXT("black"), 0}, {TEXT("bk"), 0}, {TEXT("blk"), 0}, {TEXT("white"), 1}, {TEXT("wh"), 1}, {TEXT("wht"), 1}, {TEXT("whi"), 1}, {TEXT("silver"), 2}, {TEXT("slv"), 2}, {TEXT("slvr"), 2}, {TEXT("gray"), 3},
 	{TEXT("grey"), 3}, {TEXT("gry"), 3}, {TEXT("red"), 4}, {TEXT("rd"), 4}, {TEXT("blue"), 5}, {TEXT("blu"), 5}, {TEXT("green"), 6}, {TEXT("grn"), 6}, {TEXT("pink"), 7}, {TEXT("pnk"), 7},
 	{TEXT("yellow"), 8}, {TEXT("ylw"), 8}, {TEXT("orange"), 9}, {TEXT("purple"), 10}, {TEXT("brown"), 11}, {TEXT("brn"), 11}, {TEXT("gold"), 12}, {TEXT("titanium"), 13},
 	{TEXT("cyan"), 14}, {TEXT("magenta"), 15}, {TEXT("clear"), 16}, {TEXT("clr"), 16}, {TEXT("stainless"), 17}, {TEXT("ss"), 17}, {TEXT("beige"), 18}, {TEXT("ivory"), 19},
@@ -571,6 +574,7 @@ add_joined(TokenList *list, const char *s, const Run *runs, int first, int last)
 	char		one[NORM_TOKEN_BYTES];
 	size_t		n = 0;
 	size_t		digits = 0;
+	int			span = last - first + 1 < SPAN_STEM ? last - first + 1 : SPAN_STEM - 1;
 	int			i;
 
 	for (i = first; i <= last; i++)
@@ -592,10 +596,10 @@ add_joined(TokenList *list, const char *s, const Run *runs, int first, int last)
 			return;
 		token->kind = TOKEN_WORD;
 		token->hash = text_hash(list->seed, one, word_singular(joined, n, one));
-		token->span = (uint8_t) (last - first + 1);
+		token->span = (uint8_t) span;
 	}
 	else
-		add_code(list, joined, n, last - first + 1);
+		add_code(list, joined, n, span);
 }
 
 /* A short word before a number or code, as in "iwdc 6125": the two may be one code elsewhere. */
@@ -662,7 +666,7 @@ tokens_add(TokenList *list, const char *text, size_t length)
 		if (i > chain && !continues_code(&runs[i - 1], &runs[i]))
 			chain = i;
 		add_plain(list, folded, &runs[i]);
-		if (i > chain && i - chain < SPAN_STEM - 1 && (i + 1 == n_runs || !continues_code(&runs[i], &runs[i + 1])))
+		if (i > chain && i - chain < LONGEST_CHAIN && (i + 1 == n_runs || !continues_code(&runs[i], &runs[i + 1])))
 			add_joined(list, folded, runs, chain, i);
 		else if (i > 0 && i == chain && list->n > 1 && may_join_over_space(&runs[i - 1], &runs[i]) &&
 				 follows_word(list))

@@ -20,8 +20,8 @@ typedef struct Grid
 } Grid;
 
 static const Grid biases = {0, 0.1, 21};
-static const Grid slopes = {0.7, 0.1, 12};
-static const Grid offsets = {-1, 0.1, 26};
+static const Grid slopes = {0.7, 0.05, 23};
+static const Grid offsets = {-1, 0.05, 61};
 
 static const char *const told_views[] = {"whole", "half", "new-only"};
 

@@ -24,7 +24,7 @@
 #include <string.h>
 
 /* Strength of the prior of the weights: 1 / square of their standard deviation, in log odds for a feature of 1. */
-#define RIDGE 2.0
+#define RIDGE 4.0
 
 /*
  * The same of the groups' deviations, which in matching itself nothing makes up for, and of the bias, which only must not run away where
