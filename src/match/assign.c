@@ -182,17 +182,17 @@ tell_rows(Graph *graph, float repeats)
 	{
 		Edge	   *edges = graph->edges;
 		uint32_t	item = edges[graph->by_item[i]].item;
-		float		sum = 0;
+		double		sum = 0;
 		uint32_t	end;
 		uint32_t	j;
 
-		/* In logarithms, as a million rows may claim one item. */
+		/* In logarithms, as a million rows may claim one item; with the digits that what is left needs, once a sure row's own is taken out. */
 		for (end = i; end < graph->n && edges[graph->by_item[end]].item == item; end++)
 			sum += log1pf(repeats * edges[graph->by_item[end]].to_item);
 		for (j = i; j < end; j++)
 		{
 			Edge	   *edge = &edges[graph->by_item[j]];
-			float		others = sum - log1pf(repeats * edge->to_item);
+			float		others = (float) (sum - log1pf(repeats * edge->to_item));
 			float		product = expm1f(others < 0 ? 0 : others > MOST_LOG_ODDS ? MOST_LOG_ODDS : others);
 
 			edge->to_row = (product + 1) / (1 + product / repeats);

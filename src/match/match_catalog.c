@@ -466,18 +466,21 @@ emit_feed_matches(ReturnSetInfo *result, const MatchOutcomes *outcomes, const Ma
 }
 
 /*
- * Searches for the items of the feed rows from one product to another, of every step-th group of products.  SPI is connected and the index
- * is mapped.
+ * Searches for the items of the feed rows from one product to another, of every step-th group of products, in the index of a version or a
+ * newer one.  SPI is connected.
  */
 static void
-search_feed(MatchOutcomes *outcomes, Datum feed_file_id, Datum connection, int32 from, int32 to, int32 step)
+search_feed(MatchOutcomes *outcomes, int64 version, Datum feed_file_id, Datum connection, int32 from, int32 to, int32 step)
 {
 	Oid			types[5] = {INT8OID, TEXTOID, INT4OID, INT4OID, INT4OID};
 	Datum		args[5] = {feed_file_id, connection, Int32GetDatum(from), Int32GetDatum(to), Int32GetDatum(step)};
-	MatchOwner *owner = match_owner_create(CurrentMemoryContext);
-	Portal		portal = SPI_cursor_open_with_args("match_feed", feed_query, 5, types, args, NULL, true, 0);
+	MatchOwner *owner;
+	Portal		portal;
 
+	map_version_or_newer(version);
+	owner = match_owner_create(CurrentMemoryContext);
 	owner->index = &mapped_index;
+	portal = SPI_cursor_open_with_args("match_feed", feed_query, 5, types, args, NULL, true, 0);
 	match_search_rows(owner, portal, 2, MATCH_KEPT, keep_outcome, outcomes);
 	SPI_cursor_close(portal);
 }
@@ -496,9 +499,8 @@ product_sync_match_feed(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	map_version_or_newer(PG_GETARG_INT64(2));
+	search_feed(&outcomes, PG_GETARG_INT64(2), PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), PG_GETARG_INT32(3), PG_GETARG_INT32(4), 1);
 	row = AllocSetContextCreate(CurrentMemoryContext, "match row", ALLOCSET_DEFAULT_SIZES);
-	search_feed(&outcomes, PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), PG_GETARG_INT32(3), PG_GETARG_INT32(4), 1);
 	outcomes_settle(&outcomes, false, &calibration);
 	emit_feed_matches((ReturnSetInfo *) fcinfo->resultinfo, &outcomes, &calibration, row);
 	SPI_finish();
@@ -522,8 +524,7 @@ product_sync_match_shares(PG_FUNCTION_ARGS)
 	desc = BlessTupleDesc(desc);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	map_version_or_newer(PG_GETARG_INT64(2));
-	search_feed(&outcomes, PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), 1, PG_GETARG_INT32(3), Max(PG_GETARG_INT32(4), 1));
+	search_feed(&outcomes, PG_GETARG_INT64(2), PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), 1, PG_GETARG_INT32(3), Max(PG_GETARG_INT32(4), 1));
 	if (!assign_estimate(outcomes.rows, outcomes.n, &outcomes.shares))
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),

@@ -13,6 +13,7 @@
 #include "utils/builtins.h"
 
 PG_FUNCTION_INFO_V1(product_sync_match_calibration_fit);
+PG_FUNCTION_INFO_V1(product_sync_match_shipped_curve);
 PG_FUNCTION_INFO_V1(product_sync_share_bounds);
 
 /* The highest number of tries that share_bounds() is asked for: beyond, the bounds hardly differ from the share. */
@@ -65,6 +66,15 @@ product_sync_match_calibration_fit(PG_FUNCTION_ARGS)
 	calibrate_fit(log_odds, right, n, &calibration);
 	values[0] = Float4GetDatum(calibration.slope);
 	values[1] = Float4GetDatum(calibration.offset);
+	return result_row(fcinfo, values);
+}
+
+/* sync.match_shipped_curve(): what score_curve() does. */
+Datum
+product_sync_match_shipped_curve(PG_FUNCTION_ARGS)
+{
+	Datum		values[2] = {Float8GetDatum((double) score_curve_slope()), Float8GetDatum((double) score_curve_offset())};
+
 	return result_row(fcinfo, values);
 }
 

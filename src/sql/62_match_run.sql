@@ -33,7 +33,7 @@ BEGIN
 	COMMENT ON TABLE sync.match_calibration IS 'What the newest run of each supplier took for granted: confidence = 1 / (1 + exp(-(slope × score + offset))).';
 	COMMENT ON COLUMN sync.match_calibration.labels IS 'Reviews that slope and offset were fitted to, of which correct were of right matches; none: slope 1, offset 0.';
 	COMMENT ON COLUMN sync.match_calibration.share_shift IS 'Added to all scores, since more or fewer rows have a match than is usual; estimated from a sample.';
-	COMMENT ON COLUMN sync.match_calibration.repeats IS 'Odds that another row is a variant too that one row is: small unless the supplier''s rows repeat each other.';
+	COMMENT ON COLUMN sync.match_calibration.repeats IS 'Odds that another row is a variant too that one row is: near 0 where the supplier''s rows are unique, at most 1.';
 END
 $install$;
 
@@ -49,6 +49,10 @@ CREATE FUNCTION sync.match_shares(feed_file_id bigint, connection text, version 
 								  OUT shift real, OUT repeats real, OUT sampled bigint)
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'product_sync_match_shares';
 COMMENT ON FUNCTION sync.match_shares(bigint, text, bigint, integer, integer) IS 'What a sample of a feed, every step-th group of four products, tells of its supplier: by how much scores shift, and the odds that rows repeat each other.';
+
+CREATE FUNCTION sync.match_shipped_curve(OUT slope double precision, OUT "offset" double precision)
+LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'product_sync_match_shipped_curve';
+COMMENT ON FUNCTION sync.match_shipped_curve() IS 'A score is slope × the log odds that the rows together give + offset; from `make fit`, the same for all suppliers.';
 
 CREATE FUNCTION sync.calibrated(log_odds double precision, slope double precision, "offset" double precision) RETURNS double precision
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
@@ -206,7 +210,7 @@ BEGIN
 END
 $$;
 
--- How often rows of a run repeat each other, as estimate_repeats() of assign.c says it of rows that were matched together.
+-- How often rows claim a variant together, as estimate_repeats() of assign.c says it of rows that were matched together.
 CREATE FUNCTION sync.match_repeats(run_id bigint) RETURNS double precision
 LANGUAGE plpgsql STABLE SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
@@ -221,9 +225,9 @@ BEGIN
 END
 $$;
 
--- Settles the claims of rows in different ranges to the same variant as assign.c does it for rows of one: with P the product of 1 + r × odds
--- of the others, where r is the odds that rows repeat each other, the odds of each are multiplied by P / (1 + (P - 1) / r).  Of several rows
--- only the best may be approved by itself.  A link is itself not weakened.  Doing it again begins with what the ranges said.
+-- Settles the claims of rows in different ranges to the same variant: the odds of each are multiplied by P / (1 + (P - 1) / repeats),
+-- where P is the product of 1 + repeats × odds of the others, as assign.c does; of several only the best may be approved by itself.  A link wins over all.  Rows of one range
+-- have been weighed against each other already.  Doing it again begins with what the ranges said.
 CREATE FUNCTION sync.match_settle(run_id bigint) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' SET work_mem = '64MB' AS $$
 #variable_conflict use_column
@@ -232,12 +236,13 @@ DECLARE
 	shared_most constant double precision := 0.94;
 	sure constant double precision := 9;	-- log odds of a link: the most that calibrate() gives
 	run record;
-	again double precision;
+	repeats double precision;
+	curve record := sync.match_shipped_curve();
 	forgotten bigint;
 	contested bigint[];
 	settled record;
 BEGIN
-	SELECT r.id, r.context ? 'match_settled' AS settled, coalesce((r.context #>> '{match,range}')::integer, 2000) AS range_size,
+	SELECT r.id, coalesce((r.context #>> '{match,range}')::integer, 2000) AS range_size,
 		   coalesce((r.context #>> '{match,repeats}')::double precision, 0.005) AS repeats,
 		   coalesce((r.context #>> '{match,slope}')::double precision, 1) AS slope,
 		   coalesce((r.context #>> '{match,offset}')::double precision, 0) AS "offset"
@@ -249,7 +254,7 @@ BEGIN
 		WHERE m.run_id = run.id AND m.unsettled IS NOT NULL;
 	END IF;
 	forgotten := sync.match_forget_wrong(run.id);
-	again := greatest(run.repeats, sync.match_repeats(run.id));
+	repeats := greatest(run.repeats, sync.match_repeats(run.id));
 
 	-- Array by array, so that no statement joins all results with a number of rows that the planner cannot know.
 	SELECT array_agg(c.variant_id) INTO contested
@@ -261,18 +266,19 @@ BEGIN
 	WITH claim AS MATERIALIZED (
 		SELECT m.id, m.variant_id, m.method, (m.product_no - 1) / run.range_size AS range_no,
 			   (m.evidence ->> 'score')::double precision AS score,
-			   ln(1 + again * exp(CASE WHEN m.method = 'link' THEN sure
-									   ELSE least(greatest((m.evidence ->> 'score')::double precision, -30), 30) END)) AS claim
-		FROM sync.match_result m
-		WHERE m.run_id = run.id AND m.confidence >= worth AND m.variant_id = ANY (contested)),
+			   CASE WHEN m.method = 'link' THEN exp(sure)
+					ELSE exp(least(greatest(((m.evidence ->> 'score')::double precision - curve."offset") / curve.slope, -30), 30)) END AS odds
+		FROM sync.match_result m JOIN claimed c ON c.variant_id = m.variant_id
+		WHERE m.run_id = run.id AND m.confidence >= worth),
 	weighed AS (
 		SELECT c.*,
-			   least(greatest(sum(c.claim) OVER variant - coalesce(sum(c.claim) FILTER (WHERE c.method <> 'link') OVER own_range, 0), 0), 30) AS others,
+			   exp(least(greatest(sum(ln(1 + repeats * c.odds)) OVER variant
+					- coalesce(sum(ln(1 + repeats * c.odds)) FILTER (WHERE c.method <> 'link') OVER own_range, 0), 0), 30)) AS others,
 			   row_number() OVER (PARTITION BY c.variant_id ORDER BY c.method = 'link' DESC, c.score DESC, c.id) AS place
 		FROM claim c
 		WINDOW variant AS (PARTITION BY c.variant_id), own_range AS (PARTITION BY c.variant_id, c.range_no)),
-	anew AS (
-		SELECT w.id, w.place, round((w.score + w.others - ln(1 + (exp(w.others) - 1) / again))::numeric, 2) AS score
+	settled AS (
+		SELECT w.*, round((w.score + curve.slope * ln(w.others / (1 + (w.others - 1) / repeats)))::numeric, 2) AS new_score
 		FROM weighed w WHERE w.method <> 'link' AND w.score IS NOT NULL)
 	SELECT array_agg(a.id) AS ids, array_agg(a.place) AS places, array_agg(a.score) AS scores INTO settled FROM anew a;
 	UPDATE sync.match_result m
