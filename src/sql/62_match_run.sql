@@ -48,7 +48,7 @@ COMMENT ON FUNCTION sync.match_feed(bigint, text, bigint, integer, integer, real
 CREATE FUNCTION sync.match_shares(feed_file_id bigint, connection text, version bigint, last_product integer, step integer,
 								  OUT shift real, OUT repeats real, OUT sampled bigint)
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'product_sync_match_shares';
-COMMENT ON FUNCTION sync.match_shares(bigint, text, bigint, integer, integer) IS 'What a sample of a feed, every step-th group of four products, tells of its supplier: by how much scores shift, and the odds that rows repeat each other.';
+COMMENT ON FUNCTION sync.match_shares(bigint, text, bigint, integer, integer) IS 'What a sample of a feed, every step-th group of four products, tells of its supplier: by how much scores shift, and whether each variant is one row at most.';
 
 CREATE FUNCTION sync.match_shipped_curve(OUT slope double precision, OUT "offset" double precision)
 LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'product_sync_match_shipped_curve';
@@ -225,9 +225,9 @@ BEGIN
 END
 $$;
 
--- Settles the claims of rows in different ranges to the same variant: the odds of each are multiplied by P / (1 + (P - 1) / repeats),
--- where P is the product of 1 + repeats × odds of the others, as assign.c does; of several only the best may be approved by itself.  A link wins over all.  Rows of one range
--- have been weighed against each other already.  Doing it again begins with what the ranges said.
+-- Settles the claims of rows in different ranges to the same variant, as assign.c does it for rows of one: the odds of each are multiplied by
+-- P / (1 + (P - 1) / repeats), where P is the product of 1 + repeats × odds of the others.  Of several only the best may be approved by
+-- itself, and a link is not weakened.  Doing it again begins with what the ranges said.
 CREATE FUNCTION sync.match_settle(run_id bigint) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' SET work_mem = '64MB' AS $$
 #variable_conflict use_column
@@ -242,13 +242,13 @@ DECLARE
 	contested bigint[];
 	settled record;
 BEGIN
-	SELECT r.id, coalesce((r.context #>> '{match,range}')::integer, 2000) AS range_size,
+	SELECT r.id, r.context ? 'match_settled' AS again, coalesce((r.context #>> '{match,range}')::integer, 2000) AS range_size,
 		   coalesce((r.context #>> '{match,repeats}')::double precision, 0.005) AS repeats,
 		   coalesce((r.context #>> '{match,slope}')::double precision, 1) AS slope,
 		   coalesce((r.context #>> '{match,offset}')::double precision, 0) AS "offset"
 	INTO STRICT run
 	FROM sync.run r WHERE r.id = match_settle.run_id;
-	IF run.settled THEN
+	IF run.again THEN
 		UPDATE sync.match_result m
 		SET confidence = (m.unsettled ->> 'confidence')::double precision, evidence = m.unsettled -> 'evidence', unsettled = NULL
 		WHERE m.run_id = run.id AND m.unsettled IS NOT NULL;
@@ -268,8 +268,8 @@ BEGIN
 			   (m.evidence ->> 'score')::double precision AS score,
 			   CASE WHEN m.method = 'link' THEN exp(sure)
 					ELSE exp(least(greatest(((m.evidence ->> 'score')::double precision - curve."offset") / curve.slope, -30), 30)) END AS odds
-		FROM sync.match_result m JOIN claimed c ON c.variant_id = m.variant_id
-		WHERE m.run_id = run.id AND m.confidence >= worth),
+		FROM sync.match_result m
+		WHERE m.run_id = run.id AND m.confidence >= worth AND m.variant_id = ANY (contested)),
 	weighed AS (
 		SELECT c.*,
 			   exp(least(greatest(sum(ln(1 + repeats * c.odds)) OVER variant
@@ -277,8 +277,8 @@ BEGIN
 			   row_number() OVER (PARTITION BY c.variant_id ORDER BY c.method = 'link' DESC, c.score DESC, c.id) AS place
 		FROM claim c
 		WINDOW variant AS (PARTITION BY c.variant_id), own_range AS (PARTITION BY c.variant_id, c.range_no)),
-	settled AS (
-		SELECT w.*, round((w.score + curve.slope * ln(w.others / (1 + (w.others - 1) / repeats)))::numeric, 2) AS new_score
+	anew AS (
+		SELECT w.id, w.place, round((w.score + curve.slope * ln(w.others / (1 + (w.others - 1) / repeats)))::numeric, 2) AS score
 		FROM weighed w WHERE w.method <> 'link' AND w.score IS NOT NULL)
 	SELECT array_agg(a.id) AS ids, array_agg(a.place) AS places, array_agg(a.score) AS scores INTO settled FROM anew a;
 	UPDATE sync.match_result m
