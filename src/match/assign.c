@@ -30,8 +30,8 @@
 #define FEWEST_REPEATS 0.005f
 #define CONFIDENT 0.9f
 
-/* Of two rows that claim one item, only the better one may be approved by itself. */
-#define SHARED_CAP 0.94f
+/* What a person has to see: all but the best of the rows that claim one item, and what something contradicts. */
+#define DOUBT_CAP 0.94f
 
 /* A claim that is worth telling a person of. */
 #define CLAIM 0.3f
@@ -296,6 +296,13 @@ assign_estimate(const MatchRow *rows, size_t n, MatchShares *shares)
 	return true;
 }
 
+/* The confidence, less where something contradicts the match. */
+float
+assign_doubt(const MatchFound *found, float confidence)
+{
+	return (found->doubts & DOUBT_CONTRADICTED) && confidence > DOUBT_CAP ? DOUBT_CAP : confidence;
+}
+
 /* Sets each row's chosen item. */
 static void
 choose(const Graph *graph, MatchRow *rows, const MatchCalibration *calibration)
@@ -312,7 +319,7 @@ choose(const Graph *graph, MatchRow *rows, const MatchCalibration *calibration)
 			continue;
 		row->chosen = (int8_t) edge->number;
 		row->log_odds = log_odds;
-		row->confidence = calibrate(calibration, log_odds);
+		row->confidence = assign_doubt(&row->found[edge->number], calibrate(calibration, log_odds));
 	}
 }
 
@@ -343,11 +350,11 @@ mark_shared(const Graph *graph, MatchRow *rows)
 			best->shared = row->shared = true;
 			if (row->confidence > best->confidence)
 			{
-				best->confidence = best->confidence > SHARED_CAP ? SHARED_CAP : best->confidence;
+				best->confidence = best->confidence > DOUBT_CAP ? DOUBT_CAP : best->confidence;
 				best = row;
 			}
 			else
-				row->confidence = row->confidence > SHARED_CAP ? SHARED_CAP : row->confidence;
+				row->confidence = row->confidence > DOUBT_CAP ? DOUBT_CAP : row->confidence;
 		}
 		i = end;
 	}

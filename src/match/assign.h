@@ -33,6 +33,7 @@ typedef struct MatchShares
 extern const MatchShares shares_unknown;
 extern bool assign_estimate(const MatchRow *rows, size_t n, MatchShares *shares);
 extern bool assign_rows(MatchRow *rows, size_t n, const MatchShares *shares, const MatchCalibration *calibration);
+extern float assign_doubt(const MatchFound *found, float confidence);
 extern void assign_alone(const MatchFound *found, int n, float log_odds[]);
 
 #endif

@@ -28,6 +28,7 @@ typedef struct Pair
 	uint8_t		span[MAX_FORWARD];
 	bool		covered[MAX_FORWARD];
 	bool		extra[MAX_FORWARD];
+	bool		after_for[MAX_FORWARD];
 	bool		query_covered[QUERY_TOKENS];
 	bool		described[MAX_FORWARD];	/* stands in the other's description only */
 	bool		query_described[QUERY_TOKENS];
@@ -141,6 +142,7 @@ align(const MatchIndex *index, const MatchQuery *query, uint32_t item, Pair *pai
 		pair->idf[pair->n] = mindex_idf(index, index->terms[term].df);
 		pair->span[pair->n] = (uint8_t) FORWARD_SPAN(forward[i]);
 		pair->extra[pair->n] = (forward[i] & FORWARD_EXTRA) != 0;
+		pair->after_for[pair->n] = (forward[i] & FORWARD_AFTER_FOR) != 0;
 		pair->described[pair->n] = false;
 		pair->covered[pair->n++] = false;
 	}
@@ -354,6 +356,33 @@ compare_other_codes(const OtherCodes *other, float *f)
 		f[F_CODE_UNLIKE] = mixed;
 }
 
+/* Whether what is shared is the model on one side, and on the other what something is for. */
+static bool
+is_made_for(const Pair *pair)
+{
+	const MatchQuery *query = pair->query;
+	bool		made_for = false;
+	int			i;
+	int			j;
+
+	for (i = 0; i < query->n; i++)
+	{
+		const QueryToken *q = &query->tokens[i];
+
+		if (q->kind != TOKEN_CODE || q->span == SPAN_STEM || q->extra || !pair->query_covered[i])
+			continue;
+		for (j = 0; j < pair->n; j++)
+		{
+			if ((uint32_t) pair->terms[j]->hash != q->hash || pair->extra[j] || pair->span[j] == SPAN_STEM)
+				continue;
+			if (pair->after_for[j] == q->after_for)
+				return false;
+			made_for = true;
+		}
+	}
+	return made_for;
+}
+
 /* Model numbers and the like: shared, different, or different in their last letters only. */
 static void
 compare_codes(const Pair *pair, float *f)
@@ -382,6 +411,7 @@ compare_codes(const Pair *pair, float *f)
 		if (q->df > 0)
 			f[F_CODE_UNIQUE] = larger(f[F_CODE_UNIQUE], 1.0f / (float) q->df);
 	}
+	f[F_MADE_FOR] = is_made_for(pair) ? 1 : 0;
 	find_other_codes(pair, &other);
 	query_other = larger(other.query[0], other.query[1]);
 	existing_other = larger(other.existing[0], other.existing[1]);
@@ -396,6 +426,16 @@ compare_codes(const Pair *pair, float *f)
 	else
 		compare_other_codes(&other, f);
 	f[F_CODE_MISSING] = (query_other > 0) != (existing_other > 0) && f[F_CODE_SHARED] == 0 && prefix == 0 ? 1 : 0;
+}
+
+/* Whether one of two quantities may be the other without its fraction: 14 and 14.7 megapixels. */
+static bool
+is_rounded(float a, float b)
+{
+	float		whole = a == floorf(a) ? a : b;
+	float		other = a == floorf(a) ? b : a;
+
+	return whole == floorf(whole) && whole >= 10 && other != floorf(other) && fabsf(whole - other) < 1;
 }
 
 /* Plain numbers, and quantities by unit: 64gb against 32gb contradict each other. */
@@ -430,7 +470,7 @@ compare_numbers(const Pair *pair, float *f)
 				continue;
 			if (fabsf(pair->terms[j]->detail.value - q->value) <= 0.03f * q->value)
 				units_equal |= 1u << q->unit;
-			else if (!q->extra && !pair->extra[j])
+			else if (!q->extra && !pair->extra[j] && !is_rounded(q->value, pair->terms[j]->detail.value))
 				units_other |= 1u << q->unit;
 		}
 	}
@@ -473,14 +513,20 @@ compare_brands(const Pair *pair, float *f)
 	const MatchItem *a = pair->query->item;
 	const IndexItem *b = pair->item;
 	bool		agree;
+	bool		named;			/* the query names the other brand */
+	bool		known;			/* the existing item names the query's */
 
 	if (a->brand == 0 && b->brand == 0)
 		return;
-	agree = a->brand == b->brand || (a->brand_head != 0 && a->brand_head == b->brand_head) ||
-		(a->brand != 0 && existing_has(pair, a->brand)) || (b->brand != 0 && query_has(pair->query, b->brand)) ||
-		(a->brand_head != 0 && existing_has(pair, a->brand_head)) || (b->brand_head != 0 && query_has(pair->query, b->brand_head));
-	f[F_BRAND_AGREES] = agree ? 1 : 0;
-	f[F_BRAND_CONFLICT] = agree ? 0 : a->brand != 0 && b->brand != 0 ? 1 : 0.5f;
+	agree = a->brand == b->brand || (a->brand_head != 0 && a->brand_head == b->brand_head);
+	named = (b->brand != 0 && query_has(pair->query, b->brand)) || (b->brand_head != 0 && query_has(pair->query, b->brand_head));
+	known = (a->brand != 0 && existing_has(pair, a->brand)) || (a->brand_head != 0 && existing_has(pair, a->brand_head));
+	if (agree || ((a->brand == 0 || b->brand == 0) && (named || known)) || (named && known))
+		f[F_BRAND_AGREES] = 1;
+	else if (named || known)
+		f[F_BRAND_AGREES] = f[F_BRAND_CONFLICT] = 0.5f;
+	else
+		f[F_BRAND_CONFLICT] = a->brand != 0 && b->brand != 0 ? 1 : 0.5f;
 }
 
 /* Part numbers of their own column. */
@@ -538,7 +584,14 @@ compare_keys(const Pair *pair, float *f)
 	const IndexItem *b = pair->item;
 
 	if (b->gtin != 0 && a->gtin != 0 && !b->gtin_damaged)
-		f[a->gtin == b->gtin ? F_GTIN_EQUAL : F_GTIN_CONFLICT] = 1;
+	{
+		/* A GTIN that many have is nobody's: a placeholder. */
+		if (a->gtin == b->gtin)
+			f[F_GTIN_EQUAL] = 1.0f / ((float) pair->query->gtin_items * (float) pair->query->gtin_items + 1e-6f);
+		else
+			f[F_GTIN_CONFLICT] = 1;
+		f[F_GTIN_EQUAL] = smaller(1, f[F_GTIN_EQUAL]);
+	}
 	else if (b->gtin != 0 && ((a->gtin != 0 && a->gtin == b->gtin) ||
 							  (a->guess.high != 0 && b->gtin >= a->guess.low && b->gtin <= a->guess.high)))
 		f[F_GTIN_DAMAGED] = 1;
@@ -557,7 +610,11 @@ compare_offers(const Pair *pair, float *f)
 
 	if (a->tokens.pack != b->pack)
 		f[F_PACK_CONFLICT] = a->tokens.pack != 1 && b->pack != 1 ? 1 : 0.5f;
-	f[F_CONDITION_CONFLICT] = (differ & ~(uint32_t) CONDITION_BUNDLE) != 0 ? 1 : 0;
+	/* The maker's own spare parts are replacements too. */
+	if ((differ & (CONDITION_REMADE | CONDITION_REFURBISHED)) != 0)
+		f[F_CONDITION_CONFLICT] = 1;
+	else if ((differ & CONDITION_COMPATIBLE) != 0)
+		f[F_CONDITION_CONFLICT] = f[F_BRAND_AGREES] == 1 ? 0.3f : 1;
 	if (a->tokens.colours != 0 && b->colours != 0)
 		f[(a->tokens.colours & b->colours) != 0 ? F_COLOUR_AGREES : F_COLOUR_CONFLICT] = 1;
 	f[F_BUNDLE_CONFLICT] = (differ & CONDITION_BUNDLE) != 0 ? 1 : 0;

@@ -86,6 +86,10 @@ restricted(uint64_t gtin)
 	uint64_t	thirteen = gtin % UINT64_C(10000000000000);
 	unsigned	prefix = (unsigned) (thirteen / UINT64_C(10000000000));
 
+	/* Digits in order are what people type where a number is asked for: 012345678905, 1234567890128, 12345670. */
+	if (gtin == UINT64_C(12345678905) || gtin == UINT64_C(1234567890128) || gtin == 12345670 || gtin == UINT64_C(123456789012) ||
+		gtin == UINT64_C(12345678901231))
+		return true;
 	if (gtin < UINT64_C(100000000))
 		return gtin / 10000000 == 0 || gtin / 10000000 == 2;
 	return prefix / 10 == 2 || prefix / 10 == 4 || prefix / 100 == 2 || prefix / 10 == 99 || (prefix >= 980 && prefix <= 984);

@@ -95,6 +95,7 @@ typedef struct IndexKey
 #define FORWARD_SPAN(entry) ((((entry) >> 27) & 3u) + 1)
 #define FORWARD_REPEATED 0x20000000u
 #define FORWARD_EXTRA 0x40000000u
+#define FORWARD_AFTER_FOR 0x80000000u
 #define INDEX_MAX_TERMS 0x07FFFFFFu
 
 typedef struct MatchIndex

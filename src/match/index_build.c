@@ -236,7 +236,8 @@ mindex_add_item(IndexBuilder *builder, const MatchItem *item, const MatchText *i
 
 		if (term == UINT32_MAX)
 			return false;
-		forward[i] = term | (uint32_t) (token->span - 1) << 27 | (i >= item->tokens.n_title ? FORWARD_EXTRA : 0);
+		forward[i] = term | (uint32_t) (token->span - 1) << 27 | (i >= item->tokens.n_title ? FORWARD_EXTRA : 0) |
+			(token->after_for ? FORWARD_AFTER_FOR : 0);
 		last = (uint32_t *) builder->last_item.data + term;
 		/* Words of a description are compared, but nothing is found by them. */
 		if (i >= item->tokens.n_title && token->kind != TOKEN_CODE)

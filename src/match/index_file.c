@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define FILE_MAGIC "PSMATCH\n"
-#define FILE_FORMAT 5
+#define FILE_FORMAT 15
 #define SECTION_ALIGN 64
 #define N_SECTIONS 10
 

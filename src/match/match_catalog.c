@@ -419,7 +419,7 @@ product_sync_match_one(PG_FUNCTION_ARGS)
 	for (i = 0; i < n; i++)
 	{
 		values[1] = CStringGetTextDatum(existing_id(&found[i]));
-		values[2] = Float8GetDatum((double) calibrate(calibration, log_odds[i]));
+		values[2] = Float8GetDatum((double) assign_doubt(&found[i], calibrate(calibration, log_odds[i])));
 		values[3] = CStringGetTextDatum(match_method_name(&found[i]));
 		values[4] = JsonbPGetDatum(match_evidence(&found[i], 0, log_odds[i], calibration, false));
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);

@@ -26,6 +26,7 @@ typedef struct Run
 	bool		point;			/* digits with a decimal point */
 	char		joint;			/* the single character between this run and the one before; ' ' for anything else */
 	bool		inches;			/* a double quote follows the number */
+	bool		apart;			/* a dash, bar or bracket stands before it: what comes is about something else */
 } Run;
 
 typedef struct UnitName
@@ -112,6 +113,24 @@ is_pack_word(const char *s, size_t n)
 		(n == 3 && memcmp(s, "lot", 3) == 0);
 }
 
+/* Sizes of clothes, in order; numbers of sizes come after them. */
+static const char *const size_names[] = {"xxs", "xs", "s", "m", "l", "xl", "xxl", "xxxl", "2xl", "3xl", "4xl", "5xl"};
+static const float size_values[] = {1, 2, 3, 4, 5, 6, 7, 8, 7, 8, 9, 10};
+
+#define SIZE_NUMBERS 100.0f
+
+/* The size that a name stands for, or 0.  A single letter is one only after the word size. */
+static float
+read_size(const char *s, size_t n, bool after_word)
+{
+	size_t		i;
+
+	for (i = 0; i < sizeof(size_names) / sizeof(size_names[0]); i++)
+		if (strlen(size_names[i]) == n && memcmp(size_names[i], s, n) == 0 && (n > 1 || after_word))
+			return size_values[i];
+	return 0;
+}
+
 /* The unit of this name, or NULL. */
 static const UnitName *
 find_unit(const char *s, size_t n, bool attached)
@@ -171,6 +190,18 @@ read_number(const char *s, size_t n, size_t *taken)
 	return (float) value;
 }
 
+/* Whether what stands between two runs sets them apart: " - ", a bar, a bracket. */
+static bool
+is_apart(const char *s, size_t n)
+{
+	size_t		i;
+
+	for (i = 0; i < n; i++)
+		if (s[i] == '|' || s[i] == '(' || s[i] == ')' || s[i] == ';' || (s[i] == '-' && n > 1))
+			return true;
+	return false;
+}
+
 /* Cuts folded text into runs.  A comma before three digits is dropped in place (1,000), which is why the text is writable. */
 static int
 find_runs(char *s, size_t n, Run runs[MAX_RUNS])
@@ -194,6 +225,7 @@ find_runs(char *s, size_t n, Run runs[MAX_RUNS])
 		memset(run, 0, sizeof(Run));
 		run->start = (uint16_t) i;
 		run->joint = count > 0 && i == end_before + 1 ? s[end_before] : ' ';
+		run->apart = is_apart(s + end_before, i - end_before);
 		for (out = i; i < n; i++)
 		{
 			bool		number = letters == 0 && i + 1 < n && i > run->start && is_digit(s[i - 1]) && is_digit(s[i + 1]);
@@ -246,6 +278,7 @@ new_token(TokenList *list, const char *text, size_t length)
 	memset(token, 0, sizeof(Token));
 	token->hash = text_hash(list->seed, text, length);
 	token->span = 1;
+	token->after_for = list->after_for;
 	token->start = (uint16_t) list->text_used;
 	token->length = (uint8_t) kept;
 	memcpy(list->text + list->text_used, text, kept);
@@ -501,6 +534,7 @@ read_quantity(TokenList *list, const char *s, const Run *runs, int n, int i)
 {
 	static const UnitName inch = {"in", UNIT_METRE, false, 0.0254f};
 	static const UnitName pack = {"pack", UNIT_PACK, false, 1};
+	static const UnitName size = {"size", UNIT_SIZE, false, 1};
 	const Run  *run = &runs[i];
 	const char *text = s + run->start;
 	const UnitName *unit;
@@ -508,6 +542,24 @@ read_quantity(TokenList *list, const char *s, const Run *runs, int n, int i)
 	size_t		j;
 	float		value;
 
+	if (run->length == 4 && memcmp(text, "size", 4) == 0 && i + 1 < n && !runs[i + 1].point)
+	{
+		const char *name = s + runs[i + 1].start;
+
+		value = runs[i + 1].letters == 0 ? SIZE_NUMBERS + read_number(name, runs[i + 1].length, &taken) :
+			read_size(name, runs[i + 1].length, true);
+		if (value > 0)
+		{
+			add_quantity(list, name, runs[i + 1].length, value, &size);
+			return 2;
+		}
+	}
+	value = read_size(text, run->length, false);
+	if (value > 0)
+	{
+		add_quantity(list, text, run->length, value, &size);
+		return 1;
+	}
 	if (run->digits == 0)
 	{
 		if (is_pack_word(text, run->length) && i + 2 < n && runs[i + 1].length == 2 && memcmp(s + runs[i + 1].start, "of", 2) == 0 &&
@@ -546,6 +598,9 @@ read_quantity(TokenList *list, const char *s, const Run *runs, int n, int i)
 	if (i + 1 < n && runs[i + 1].digits == 0 && (runs[i + 1].joint == '-' || runs[i + 1].joint == ' ' || runs[i + 1].joint == '/'))
 	{
 		unit = find_unit(s + runs[i + 1].start, runs[i + 1].length, false);
+		/* 12/case */
+		if (unit == NULL && runs[i + 1].joint == '/' && is_pack_word(s + runs[i + 1].start, runs[i + 1].length))
+			unit = &pack;
 		if (unit != NULL)
 		{
 			add_quantity(list, text, run->length, value, unit);
@@ -631,6 +686,7 @@ tokens_clear(TokenList *list, uint64_t seed)
 	list->conditions = 0;
 	list->colours = 0;
 	list->pack = 1;
+	list->after_for = false;
 }
 
 /* Whether run i ends a code that a hyphen joins (xj-10w) and so is no quantity; in "usb-8-port" it still is one. */
@@ -640,6 +696,13 @@ belongs_to_code(const Run *runs, int n, int i)
 	if (i == 0 || runs[i - 1].letters == 0 || (runs[i].joint != '-' && runs[i].joint != '_'))
 		return false;
 	return runs[i].letters > 0 || i + 1 == n || runs[i + 1].joint != '-';
+}
+
+/* Whether what comes next names the thing that this one is for: case for iphone. */
+static bool
+says_for(const char *s, const Run *run)
+{
+	return (run->length == 3 && memcmp(s + run->start, "for", 3) == 0) || (run->length == 4 && memcmp(s + run->start, "fits", 4) == 0);
 }
 
 /* Adds the tokens of a text, as far as there is room. */
@@ -653,9 +716,13 @@ tokens_add(TokenList *list, const char *text, size_t length)
 	int			chain = 0;
 	int			i = 0;
 
+	list->after_for = false;
 	while (i < n_runs)
 	{
-		int			taken = belongs_to_code(runs, n_runs, i) ? 0 : read_quantity(list, folded, runs, n_runs, i);
+		int			taken;
+
+		list->after_for = list->after_for && !runs[i].apart;
+		taken = belongs_to_code(runs, n_runs, i) ? 0 : read_quantity(list, folded, runs, n_runs, i);
 
 		if (taken > 0)
 		{
@@ -666,6 +733,8 @@ tokens_add(TokenList *list, const char *text, size_t length)
 		if (i > chain && !continues_code(&runs[i - 1], &runs[i]))
 			chain = i;
 		add_plain(list, folded, &runs[i]);
+		if (says_for(folded, &runs[i]))
+			list->after_for = true;
 		if (i > chain && i - chain < LONGEST_CHAIN && (i + 1 == n_runs || !continues_code(&runs[i], &runs[i + 1])))
 			add_joined(list, folded, runs, chain, i);
 		else if (i > 0 && i == chain && list->n > 1 && may_join_over_space(&runs[i - 1], &runs[i]) &&
@@ -728,9 +797,13 @@ tokens_add_code(TokenList *list, const char *text, size_t length)
 	if (n == 0)
 		return false;
 	hash = text_hash(list->seed, squeezed, n);
+	list->after_for = false;
 	for (i = 0; i < list->n; i++)
 		if (list->tokens[i].hash == hash)
+		{
+			list->tokens[i].after_for = false;
 			return true;
+		}
 	add_code(list, squeezed, n, 1);
 	return true;
 }

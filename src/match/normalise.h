@@ -28,7 +28,7 @@ typedef enum TokenUnit
 {
 	UNIT_NONE, UNIT_PACK, UNIT_BYTE, UNIT_METRE, UNIT_HERTZ, UNIT_WATT, UNIT_VOLT, UNIT_AMPERE_HOUR, UNIT_GRAM, UNIT_LITRE,
 	UNIT_PIXEL, UNIT_TIMES, UNIT_PORT, UNIT_CHANNEL, UNIT_PAGE, UNIT_PER_MINUTE, UNIT_BIT, UNIT_DPI, UNIT_HOUR, UNIT_BTU, UNIT_CUBIC,
-	UNIT_AMPERE
+	UNIT_AMPERE, UNIT_SIZE
 } TokenUnit;
 
 /*
@@ -55,6 +55,7 @@ typedef struct Token
 	uint8_t		unit;			/* of a code: CODE_DIGITS where it has no letter */
 	uint8_t		span;			/* 1; how many of the plain tokens before it this one joins: dsc w150 dscw150; or SPAN_STEM */
 	uint8_t		length;			/* bytes of text */
+	bool		after_for;		/* what stands before it is for something of this name */
 	uint16_t	start;			/* of its text in TokenList.text */
 } Token;
 
@@ -64,6 +65,7 @@ typedef struct TokenList
 	int			n;
 	int			n_title;		/* the others are of the description */
 	int			text_used;
+	bool		after_for;		/* of the tokens that come next */
 	uint32_t	conditions;
 	uint32_t	colours;		/* one bit each */
 	float		pack;			/* how many pieces are sold together, 1 if it does not say */

@@ -147,12 +147,18 @@ score_set_weights(const float new_weights[N_FEATURES], float new_bias)
 	bias = new_bias;
 }
 
-/* Whether anything says that the two are different things to sell, however much else agrees. */
-bool
-score_contradicted(const float f[N_FEATURES])
+/*
+ * Whether anything says that the two are different things to sell, however much else agrees.  Such a match is for a person to see.  Keys
+ * are believed only where nothing else speaks against them, for a wrong one is most often that of a sibling.
+ */
+static bool
+is_contradicted(const float f[N_FEATURES], bool by_key)
 {
-	return f[F_BRAND_CONFLICT] >= 1 || f[F_PACK_CONFLICT] > 0 || f[F_CONDITION_CONFLICT] > 0 || f[F_UNIT_CONFLICT] > 0 ||
-		f[F_GTIN_CONFLICT] > 0;
+	if (f[F_PACK_CONFLICT] > 0 || f[F_CONDITION_CONFLICT] == 1 || f[F_GTIN_CONFLICT] > 0 || f[F_SHORT_CONFLICT] > 0 ||
+		f[F_MADE_FOR] > 0 || f[F_UNIT_CONFLICT] > 0 || f[F_BRAND_CONFLICT] >= 1)
+		return true;
+	return by_key && (f[F_BUNDLE_CONFLICT] > 0 || f[F_CONDITION_CONFLICT] > 0 || f[F_COLOUR_CONFLICT] > 0 || f[F_MPN_CONFLICT] > 0 ||
+					  f[F_MPN_VARIANT] > 0 || f[F_CODE_CONFLICT] > 0 || f[F_CODE_VARIANT] > 0 || f[F_KEY_ALONE] > 0);
 }
 
 /* Sets the pair's score, what each piece added to it, its doubts, and which key, if any, it rests on. */
@@ -170,7 +176,6 @@ score_pair(MatchFound *found, const float f[N_FEATURES])
 		found->added[i] = (int16_t) lroundf(added * 100);
 	}
 	found->score = sum;
-	found->doubts = score_contradicted(f) ? DOUBT_CONTRADICTED : 0;
 	if (f[F_GTIN_EQUAL] > 0)
 		found->method = METHOD_GTIN;
 	else if (f[F_MPN_EQUAL] > 0 && f[F_BRAND_AGREES] > 0)
@@ -179,6 +184,7 @@ score_pair(MatchFound *found, const float f[N_FEATURES])
 		found->method = METHOD_SKU;
 	else
 		found->method = METHOD_TOKENS;
+	found->doubts = is_contradicted(f, found->method != METHOD_TOKENS) ? DOUBT_CONTRADICTED : 0;
 }
 
 /* Given the candidates of an item, best first, marks those whose key others of them have too. */

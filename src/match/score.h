@@ -55,6 +55,5 @@ extern float score_curve_offset(void);
 extern void score_set_curve(float slope, float offset);
 extern void score_pair(MatchFound *found, const float features[N_FEATURES]);
 extern void score_rank(MatchFound *found, int n);
-extern bool score_contradicted(const float features[N_FEATURES]);
 
 #endif

@@ -104,6 +104,7 @@ query_add(const MatchIndex *index, MatchQuery *query, const Token *token, uint32
 	q->suffix = token->suffix;
 	q->value = token->value;
 	q->extra = extra;
+	q->after_for = token->after_for;
 	q->hash = (uint32_t) token->hash;
 	q->repeated = term != UINT32_MAX && query_find(query, term) >= 0;
 	query->n++;
@@ -255,8 +256,8 @@ add_candidate(MatchScratch *scratch, uint32_t item, bool by_key)
 	scratch->candidates[scratch->n_candidates++] = item;
 }
 
-/* Adds the items that have a key as candidates. */
-static void
+/* Adds the items that have a key as candidates.  Returns how many there are, as far as they are looked at. */
+static int
 add_by_key(const MatchIndex *index, MatchScratch *scratch, const IndexKey *keys, uint32_t mask, uint64_t hash)
 {
 	uint32_t	slot = (uint32_t) hash & mask;
@@ -269,6 +270,7 @@ add_by_key(const MatchIndex *index, MatchScratch *scratch, const IndexKey *keys,
 			add_candidate(scratch, keys[slot].item - 1, true);
 			n++;
 		}
+	return n;
 }
 
 static void
@@ -276,8 +278,9 @@ add_exact(const MatchIndex *index, MatchScratch *scratch, const MatchItem *item)
 {
 	uint64_t	gtin = item->gtin != 0 ? item->gtin : item->guess.low == item->guess.high ? item->guess.low : 0;
 
+	scratch->query.gtin_items = 0;
 	if (gtin != 0)
-		add_by_key(index, scratch, index->gtin_keys, index->gtin_mask, mindex_gtin_hash(gtin));
+		scratch->query.gtin_items = add_by_key(index, scratch, index->gtin_keys, index->gtin_mask, mindex_gtin_hash(gtin));
 	if (item->mpn != 0)
 		add_by_key(index, scratch, index->mpn_keys, index->mpn_mask, item->mpn);
 	if (item->sku != 0)

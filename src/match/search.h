@@ -28,6 +28,7 @@ typedef struct QueryToken
 	uint8_t		unit;
 	bool		repeated;		/* stands earlier in the item */
 	bool		extra;			/* of the description */
+	bool		after_for;
 	uint16_t	suffix;
 	uint32_t	stem;
 	float		value;
@@ -44,6 +45,7 @@ typedef struct MatchQuery
 	float		weight;			/* sum of the idf of the plain tokens */
 	float		weight2;		/* and of their squares */
 	float		max_idf;		/* of a term that one item has */
+	int			gtin_items;		/* existing items that have its GTIN */
 	QueryToken	tokens[QUERY_TOKENS];
 	uint32_t	slot_terms[QUERY_SLOTS];
 	uint8_t		slot_tokens[QUERY_SLOTS];	/* token + 1 */

@@ -216,7 +216,7 @@ prior_weight(Feature feature)
 		double		weight;
 	}			priors[] = {
 		{F_GTIN_EQUAL, 10}, {F_GTIN_CONFLICT, -3}, {F_KEY_ALONE, -4}, {F_PACK_CONFLICT, -4}, {F_CONDITION_CONFLICT, -4},
-		{F_BUNDLE_CONFLICT, -2}, {F_SHORT_CONFLICT, -5},
+		{F_BUNDLE_CONFLICT, -2}, {F_SHORT_CONFLICT, -5}, {F_MADE_FOR, -4},
 	};
 	size_t		i;
 
