@@ -480,7 +480,7 @@ search_feed(MatchOutcomes *outcomes, int64 version, Datum feed_file_id, Datum co
 	map_version_or_newer(version);
 	owner = match_owner_create(CurrentMemoryContext);
 	owner->index = &mapped_index;
-	portal = SPI_cursor_open_with_args("match_feed", feed_query, 5, types, args, NULL, true, 0);
+	portal = SPI_cursor_open_with_args(NULL, feed_query, 5, types, args, NULL, true, 0);
 	match_search_rows(owner, portal, 2, MATCH_KEPT, keep_outcome, outcomes);
 	SPI_cursor_close(portal);
 }
