@@ -31,6 +31,7 @@
 #include "access/xlog_internal.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "common/file_perm.h"
 #include "common/hashfn.h"
@@ -144,8 +145,9 @@ is_keepable(Relation relation, const MatchSource *source, CacheKey *key)
 	int			i;
 
 	if ((relation->rd_rel->relkind != RELKIND_RELATION && relation->rd_rel->relkind != RELKIND_MATVIEW) ||
-		relation->rd_rel->relam != HEAP_TABLE_AM_OID || relation->rd_rel->relhassubclass || RelationGetRelid(relation) < FirstNormalObjectId ||
+		relation->rd_rel->relam != HEAP_TABLE_AM_OID || RelationGetRelid(relation) < FirstNormalObjectId ||
 		RELATION_IS_OTHER_TEMP(relation) || ps_storage_is_new(relation) ||
+		(relation->rd_rel->relhassubclass && find_inheritance_children(RelationGetRelid(relation), NoLock) != NIL) ||
 		check_enable_rls(RelationGetRelid(relation), InvalidOid, true) == RLS_ENABLED)
 		return false;
 	memset(key, 0, sizeof(CacheKey));
