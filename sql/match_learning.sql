@@ -253,9 +253,10 @@ UPDATE sync.staging SET match_correct = false WHERE run_id = :first AND product_
 SELECT count(*), bool_or(correct) AS any_right FROM sync.match_label;
 SELECT pg_temp.match_run() AS second \gset
 SELECT labels, correct, slope < 1 OR "offset" < 0 AS lower FROM sync.match_calibration;
-SELECT count(*) FILTER (WHERE n.confidence < o.confidence - 0.05) AS less_sure, count(*) FILTER (WHERE n.evidence ->> 'score' = o.evidence ->> 'score') AS same_score
-FROM sync.match_result o JOIN sync.match_result n ON n.product_no = o.product_no AND n.run_id = :second
+SELECT count(*) FILTER (WHERE coalesce(n.confidence, 0) < o.confidence - 0.05) AS less_sure
+FROM sync.match_result o LEFT JOIN sync.match_result n ON n.product_no = o.product_no AND n.run_id = :second
 WHERE o.run_id = :first AND o.product_no BETWEEN 4 AND 9;
+
 -- What a person called wrong is not offered again.
 SELECT count(*) FROM sync.match_result WHERE run_id = :second AND product_no = 10;
 
