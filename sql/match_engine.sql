@@ -197,7 +197,7 @@ INSERT INTO sync.brand_alias VALUES ('--', 'x');
 
 -- Suggestions go on with the index that there is; what is gone is not suggested, what is new only later.
 CREATE FUNCTION suggested(item jsonb) RETURNS text LANGUAGE sql AS
-	$$SELECT coalesce(string_agg(existing_id, ' ' ORDER BY confidence DESC, existing_id), 'nothing') FROM sync_match_one(item, 3) WHERE confidence >= 0.5$$;
+	$$SELECT coalesce(string_agg(existing_id, ' ' ORDER BY confidence DESC, existing_id), 'nothing') FROM sync_match_one(item, 3) WHERE method = 'gtin'$$;
 INSERT INTO sync.product (id, title, vendor) OVERRIDING SYSTEM VALUE VALUES (1, 'Acme rocket skates', 'Acme'), (2, 'Kingston DataTraveler 64 GB', 'Kingston');
 INSERT INTO sync.variant (id, product_id, sku, gtin) OVERRIDING SYSTEM VALUE VALUES (1, 1, 'A-1', '00036000291452'), (2, 2, 'K-1', '04006381333931');
 SELECT sync.catalogue_changed();

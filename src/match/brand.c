@@ -180,8 +180,8 @@ fill_slots(BrandAliases *aliases, const BrandPair *pairs, size_t n)
 }
 
 /*
- * Makes the table of at most BRAND_MAX_ALIASES pairs, which it puts into another order: the same set of pairs gives the same table.  Returns
- * false when memory is out.
+ * Makes the table of at most BRAND_MAX_ALIASES pairs, which it puts into another order: the same set of pairs gives the same table.
+ * Returns false when memory is out.
  */
 bool
 brand_aliases_build(BrandAliases *aliases, BrandPair *pairs, size_t n)
