@@ -3,9 +3,9 @@
  *	  Kept indexes of the existing tables of sync_match().
  *
  * The index of a plain table is written to the spool folder and found again by the table's storage, the columns that are read, the brands'
- * aliases, and a fingerprint of the rows that the snapshot sees: the place and the inserting transaction (ctid, raw xmin) of each, by one scan.  An
- * update makes a new version of a row, at another place or by another transaction; a row's bytes never change otherwise; freezing leaves
- * the raw xmin.  So equal fingerprints are equal contents, but for these, whose index is built in private memory:
+ * aliases, and a fingerprint of the rows that the snapshot sees: the place and the inserting transaction (ctid, raw xmin) of each, by one
+ * scan.  An update makes a new version of a row, at another place or by another transaction; a row's bytes never change otherwise;
+ * freezing leaves the raw xmin.  So equal fingerprints are equal contents, but for these, whose index is built in private memory:
  * - storage that this transaction made, and rows that it wrote: both may be undone and made again under the same numbers;
  * - what row-level security filters, views, foreign and partitioned tables, tables with children, system catalogs;
  * - columns whose text depends on more than their bytes: settings, names, generating expressions.
