@@ -28,15 +28,20 @@ size_t
 brand_squeeze(const char *text, size_t length, char *squeezed, size_t room)
 {
 	size_t		n = text_squeeze(text, length, squeezed, room);
+	size_t		before;
 	size_t		i;
 
-	for (i = 0; i < sizeof(company_endings) / sizeof(company_endings[0]); i++)
+	do
 	{
-		size_t		k = strlen(company_endings[i]);
+		before = n;
+		for (i = 0; i < sizeof(company_endings) / sizeof(company_endings[0]); i++)
+		{
+			size_t		k = strlen(company_endings[i]);
 
-		if (n > k + 2 && memcmp(squeezed + n - k, company_endings[i], k) == 0)
-			return n - k;
-	}
+			if (n > k + 2 && memcmp(squeezed + n - k, company_endings[i], k) == 0)
+				n -= k;
+		}
+	} while (n < before);
 	return n;
 }
 
@@ -175,8 +180,8 @@ fill_slots(BrandAliases *aliases, const BrandPair *pairs, size_t n)
 }
 
 /*
- * Makes the table of at most BRAND_MAX_ALIASES pairs, which it puts into another order: the same set of pairs gives the same table.  Returns
- * false when memory is out.
+ * Makes the table of at most BRAND_MAX_ALIASES pairs, which it puts into another order: the same set of pairs gives the same table.
+ * Returns false when memory is out.
  */
 bool
 brand_aliases_build(BrandAliases *aliases, BrandPair *pairs, size_t n)

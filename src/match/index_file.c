@@ -283,7 +283,8 @@ read_mapped(MatchIndex *index, const char *base, size_t size)
 	if (header.format != FILE_FORMAT || header.header_size != sizeof(FileHeader))
 		return INDEX_OTHER_FORMAT;
 	if (header.checksum != checksum(0, &header, offsetof(FileHeader, checksum)) || header.file_size != size ||
-		!is_mask(header.term_mask) || !is_mask(header.gtin_mask) || !is_mask(header.mpn_mask) || !is_mask(header.sku_mask) || !is_mask(header.alias_mask))
+		!is_mask(header.term_mask) || !is_mask(header.gtin_mask) || !is_mask(header.mpn_mask) || !is_mask(header.sku_mask) ||
+		!is_mask(header.alias_mask))
 		return INDEX_DAMAGED;
 	index->version = header.version;
 	index->seed = header.seed;

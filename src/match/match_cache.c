@@ -2,10 +2,10 @@
  * match_cache.c
  *	  Kept indexes of the existing tables of sync_match().
  *
- * The index of a plain table is written to the spool folder and found again by the table's storage, the columns that are read, the brands' aliases, and a
- * fingerprint of the rows that the snapshot sees: the place and the inserting transaction (ctid, raw xmin) of each, by one scan.  An
- * update makes a new version of a row, at another place or by another transaction; a row's bytes never change otherwise; freezing leaves
- * the raw xmin.  So equal fingerprints are equal contents, but for these, whose index is built in private memory:
+ * The index of a plain table is written to the spool folder and found again by the table's storage, the columns that are read, the brands'
+ * aliases, and a fingerprint of the rows that the snapshot sees: the place and the inserting transaction (ctid, raw xmin) of each, by one
+ * scan.  An update makes a new version of a row, at another place or by another transaction; a row's bytes never change otherwise;
+ * freezing leaves the raw xmin.  So equal fingerprints are equal contents, but for these, whose index is built in private memory:
  * - storage that this transaction made, and rows that it wrote: both may be undone and made again under the same numbers;
  * - what row-level security filters, views, foreign and partitioned tables, tables with children, system catalogs;
  * - columns whose text depends on more than their bytes: settings, names, generating expressions.
@@ -31,6 +31,7 @@
 #include "access/xlog_internal.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "common/file_perm.h"
 #include "common/hashfn.h"
@@ -144,8 +145,9 @@ is_keepable(Relation relation, const MatchSource *source, CacheKey *key)
 	int			i;
 
 	if ((relation->rd_rel->relkind != RELKIND_RELATION && relation->rd_rel->relkind != RELKIND_MATVIEW) ||
-		relation->rd_rel->relam != HEAP_TABLE_AM_OID || relation->rd_rel->relhassubclass || RelationGetRelid(relation) < FirstNormalObjectId ||
+		relation->rd_rel->relam != HEAP_TABLE_AM_OID || RelationGetRelid(relation) < FirstNormalObjectId ||
 		RELATION_IS_OTHER_TEMP(relation) || ps_storage_is_new(relation) ||
+		(relation->rd_rel->relhassubclass && find_inheritance_children(RelationGetRelid(relation), NoLock) != NIL) ||
 		check_enable_rls(RelationGetRelid(relation), InvalidOid, true) == RLS_ENABLED)
 		return false;
 	memset(key, 0, sizeof(CacheKey));

@@ -55,7 +55,8 @@ static TimestampTz looked_at;	/* when newer files were last looked for */
 static const char *const catalogue_query =
 "SELECT v.id::text, v.sku, coalesce(v.gtin, left(v.barcode, 64)), left(p.vendor, 1024), left(v.mpn, 1024),"
 " concat_ws(' ', left(p.title, 1000), CASE WHEN v.options <> '{}' THEN (SELECT string_agg(left(o.value, 100), ' ')"
-" FROM jsonb_each_text(v.options) o WHERE o.value <> 'Default Title') END), CASE WHEN p.title = '' THEN left(p.description, 1024) END, v.price::text"
+" FROM jsonb_each_text(v.options) o WHERE o.value <> 'Default Title') END),"
+" CASE WHEN p.title = '' THEN left(p.description, 1024) END, v.price::text"
 " FROM sync.variant v JOIN sync.product p ON p.id = v.product_id ORDER BY v.id";
 
 /*
@@ -126,8 +127,8 @@ map_version(int64 version)
 }
 
 /*
- * Walks this database's index files.  Those of versions before outdated are removed, and so is what a killed builder left.  Returns the newest
- * version up to latest, 0 where there is none.
+ * Walks this database's index files.  Those of versions before outdated are removed, and so is what a killed builder left.  Returns the
+ * newest version up to latest, 0 where there is none.
  */
 static int64
 walk_files(int64 outdated, int64 latest)
@@ -246,6 +247,16 @@ present_version(void)
 	return query_number(&plan, "SELECT sync.catalogue_version()");
 }
 
+/* The first version of the present tables; files of lower ones are of tables that were dropped. */
+static int64
+first_version(void)
+{
+	static SPIPlanPtr plan;
+
+	return query_number(&plan, "SELECT s.seqstart FROM pg_catalog.pg_sequence s"
+						" WHERE s.seqrelid = 'sync.catalogue_version_seq'::pg_catalog.regclass");
+}
+
 /*
  * Maps the index of the present version, which is built where there is none.  SPI is connected.
  */
@@ -277,7 +288,7 @@ map_version_or_newer(int64 version)
 	if (version > 0 && map_version(version))
 		return;
 	newest = version > 0 ? walk_files(0, PG_INT64_MAX) : 0;
-	if (newest < version || newest == 0 || !map_version(newest))
+	if (newest == 0 || newest < version || newest < first_version() || !map_version(newest))
 		map_present();
 }
 
@@ -303,7 +314,7 @@ map_recent(bool *stale)
 			map_version(newest);
 	}
 	*stale = ps_match_index_staleness > 0 && is_mapped && mapped_index.version <= (uint64) version &&
-		mapped_built >= time(NULL) - ps_match_index_staleness;
+		mapped_index.version >= (uint64) first_version() && mapped_built >= time(NULL) - ps_match_index_staleness;
 	if (!*stale)
 		map_present();
 	*stale = mapped_index.version != (uint64) version;
@@ -480,7 +491,7 @@ search_feed(MatchOutcomes *outcomes, int64 version, Datum feed_file_id, Datum co
 	map_version_or_newer(version);
 	owner = match_owner_create(CurrentMemoryContext);
 	owner->index = &mapped_index;
-	portal = SPI_cursor_open_with_args("match_feed", feed_query, 5, types, args, NULL, true, 0);
+	portal = SPI_cursor_open_with_args(NULL, feed_query, 5, types, args, NULL, true, 0);
 	match_search_rows(owner, portal, 2, MATCH_KEPT, keep_outcome, outcomes);
 	SPI_cursor_close(portal);
 }

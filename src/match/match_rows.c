@@ -150,7 +150,7 @@ void
 match_build_index(MatchOwner *owner, const char *query, uint64 version)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "match batch", ALLOCSET_DEFAULT_SIZES);
-	Portal		portal = SPI_cursor_open_with_args("match_existing", query, 0, NULL, NULL, NULL, true, 0);
+	Portal		portal = SPI_cursor_open_with_args(NULL, query, 0, NULL, NULL, NULL, true, 0);
 	int			turn = 0;
 
 	match_load_aliases(owner);

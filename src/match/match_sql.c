@@ -88,7 +88,7 @@ match_tables(FunctionCallInfo fcinfo, int want, MatchReceiver receive, void *arg
 	match_columns_read(&incoming, PG_GETARG_OID(0), true, columns);
 	match_columns_read(&existing, PG_GETARG_OID(1), false, columns);
 	match_existing_index(owner, &existing);
-	portal = SPI_cursor_open_with_args("match_incoming", incoming.query, 0, NULL, NULL, NULL, true, 0);
+	portal = SPI_cursor_open_with_args(NULL, incoming.query, 0, NULL, NULL, NULL, true, 0);
 	match_search_rows(owner, portal, 1, want, receive, arg);
 	SPI_cursor_close(portal);
 	return owner;
