@@ -4,7 +4,8 @@
  *
  * Platt's method ("Probabilistic outputs for support vector machines", 1999) with a prior: slope and offset are those that make the reviews
  * most likely, held to the shipped curve by normal priors.  So no reviews leave the shipped curve, ten move it a little, and a hundred
- * settle it.  Newton's method finds the only maximum, since the logarithm of both parts is concave.
+ * settle it.  Newton's method finds the only maximum, since the logarithm of both parts is concave; a step that does not lead up is
+ * halved until it does, since reviews that all lie far out make the curve flat there.
  */
 #include "match/calibrate.h"
 
@@ -21,60 +22,186 @@ const MatchCalibration calibration_shipped = {1, 0};
 
 #define MOST_LOG_ODDS 9.0f		/* nothing is surer than this: 0.99988 */
 
+#define FARTHEST_REVIEW MOST_LOG_ODDS	/* beyond, a review tells no more: one that surprises must not turn the curve by itself */
+
+#define ROUNDS 60
+#define HALVINGS 30
+
+typedef struct Reviews
+{
+	const float *log_odds;
+	const bool *right;
+	size_t		n;
+} Reviews;
+
+/* Where the fit stands: what it pays, and how that changes with slope and offset. */
+typedef struct Fit
+{
+	double		slope;
+	double		offset;
+	double		loss;
+	double		gradient[2];
+	double		hessian[3];		/* slope twice, both, offset twice */
+} Fit;
+
 /* The confidence, above 0 and below 1. */
 float
 calibrate(const MatchCalibration *calibration, float log_odds)
 {
 	float		x = calibration->slope * log_odds + calibration->offset;
 
-	x = x > MOST_LOG_ODDS ? MOST_LOG_ODDS : x < -MOST_LOG_ODDS ? -MOST_LOG_ODDS : x;
+	/* What is no number is no match. */
+	x = x > MOST_LOG_ODDS ? MOST_LOG_ODDS : x >= -MOST_LOG_ODDS ? x : -MOST_LOG_ODDS;
 	return 1.0f / (1.0f + expf(-x));
 }
 
-/* Fits a supplier's curve to n reviewed matches: their log odds, and whether they were right. */
+/* A review's log odds, held to where they still tell something. */
+static double
+held(float log_odds)
+{
+	return (double) (log_odds > FARTHEST_REVIEW ? FARTHEST_REVIEW : log_odds < -FARTHEST_REVIEW ? -FARTHEST_REVIEW : log_odds);
+}
+
+/* Weighs the curve of fit->slope and fit->offset against the reviews and the prior. */
+static void
+weigh(Fit *fit, const Reviews *reviews)
+{
+	double		slope_weight = 1 / (SLOPE_DEVIATION * SLOPE_DEVIATION);
+	double		offset_weight = 1 / (OFFSET_DEVIATION * OFFSET_DEVIATION);
+	double		slope_off = fit->slope - 1;
+	size_t		i;
+
+	fit->loss = (slope_weight * slope_off * slope_off + offset_weight * fit->offset * fit->offset) / 2;
+	fit->gradient[0] = slope_weight * slope_off;
+	fit->gradient[1] = offset_weight * fit->offset;
+	fit->hessian[0] = slope_weight;
+	fit->hessian[1] = 0;
+	fit->hessian[2] = offset_weight;
+	for (i = 0; i < reviews->n; i++)
+	{
+		double		x;
+		double		z;
+		double		p;
+		double		w;
+
+		if (isnan(reviews->log_odds[i]))
+			continue;
+		x = held(reviews->log_odds[i]);
+		z = fit->slope * x + fit->offset;
+		p = 1 / (1 + exp(-z));
+		w = p * (1 - p);
+		/* log(1 + exp(-z)) where it was right, log(1 + exp(z)) where it was wrong, neither of which may overflow */
+		fit->loss += (z > 0 ? log1p(exp(-z)) + z : log1p(exp(z))) - (reviews->right[i] ? z : 0);
+		fit->gradient[0] += (p - reviews->right[i]) * x;
+		fit->gradient[1] += p - reviews->right[i];
+		fit->hessian[0] += w * x * x;
+		fit->hessian[1] += w * x;
+		fit->hessian[2] += w;
+	}
+}
+
+/* Moves to a better curve; only the offset where the slope is fixed.  Returns false when there is none. */
+static bool
+improve(Fit *fit, const Reviews *reviews, bool fixed_slope)
+{
+	const double *g = fit->gradient;
+	const double *h = fit->hessian;
+	double		determinant = h[0] * h[2] - h[1] * h[1];
+	double		step[2] = {0, g[1] / h[2]};
+	double		scale = 1;
+	int			i;
+
+	if (!fixed_slope)
+	{
+		step[0] = (h[2] * g[0] - h[1] * g[1]) / determinant;
+		step[1] = (h[0] * g[1] - h[1] * g[0]) / determinant;
+	}
+	if (fabs(step[0]) + fabs(step[1]) < 1e-9)
+		return false;
+	for (i = 0; i < HALVINGS; i++, scale /= 2)
+	{
+		Fit			next = {.slope = fit->slope - scale * step[0], .offset = fit->offset - scale * step[1]};
+
+		weigh(&next, reviews);
+		if (next.loss < fit->loss)
+		{
+			*fit = next;
+			return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * Fits a supplier's curve to n reviewed matches: their log odds, and whether they were right.  Without any it is the shipped curve.
+ */
 void
 calibrate_fit(const float *log_odds, const bool *right, size_t n, MatchCalibration *calibration)
 {
-	double		slope = 1;
-	double		offset = 0;
+	Reviews		reviews = {log_odds, right, n};
+	Fit			fit = {.slope = 1, .offset = 0};
 	int			round;
-	size_t		i;
 
-	for (round = 0; round < 50; round++)
+	weigh(&fit, &reviews);
+	for (round = 0; round < ROUNDS && improve(&fit, &reviews, false); round++)
+		;
+	if (fit.slope < MIN_SLOPE)
 	{
-		double		gradient[2] = {(slope - 1) / (SLOPE_DEVIATION * SLOPE_DEVIATION), offset / (OFFSET_DEVIATION * OFFSET_DEVIATION)};
-		double		hessian[3] = {1 / (SLOPE_DEVIATION * SLOPE_DEVIATION), 0, 1 / (OFFSET_DEVIATION * OFFSET_DEVIATION)};
-		double		determinant;
-		double		step[2];
-		double		size;
+		/* The best of the curves that are allowed lies at the bound. */
+		fit.slope = MIN_SLOPE;
+		weigh(&fit, &reviews);
+		for (round = 0; round < ROUNDS && improve(&fit, &reviews, true); round++)
+			;
+	}
+	calibration->slope = (float) fit.slope;
+	calibration->offset = (float) fit.offset;
+}
 
-		for (i = 0; i < n; i++)
-		{
-			double		x = log_odds[i];
-			double		p = 1 / (1 + exp(-(slope * x + offset)));
-			double		w = p * (1 - p);
+/* Probability of at most k successes in n tries, each with probability p, where 0 < p < 1. */
+static double
+binomial_at_most(unsigned k, unsigned n, double p)
+{
+	double		sum = 0;
+	unsigned	i;
 
-			gradient[0] += (p - right[i]) * x;
-			gradient[1] += p - right[i];
-			hessian[0] += w * x * x;
-			hessian[1] += w * x;
-			hessian[2] += w;
-		}
-		determinant = hessian[0] * hessian[2] - hessian[1] * hessian[1];
-		step[0] = (hessian[2] * gradient[0] - hessian[1] * gradient[1]) / determinant;
-		step[1] = (hessian[0] * gradient[1] - hessian[1] * gradient[0]) / determinant;
-		size = fabs(step[0]) + fabs(step[1]);
-		/* Far from the maximum a full step may overshoot. */
-		if (size > 1)
-		{
-			step[0] /= size;
-			step[1] /= size;
-		}
-		slope -= step[0];
-		offset -= step[1];
-		if (size < 1e-7)
+	for (i = 0; i <= k; i++)
+	{
+		double		term = exp(lgamma(n + 1.0) - lgamma(i + 1.0) - lgamma(n - i + 1.0) + i * log(p) + (n - i) * log1p(-p));
+
+		sum += term;
+		/* Past the highest term they only fall. */
+		if (i > n * p && term < sum * 1e-17)
 			break;
 	}
-	calibration->slope = (float) (slope < MIN_SLOPE ? MIN_SLOPE : slope);
-	calibration->offset = (float) offset;
+	return sum;
+}
+
+/* The p at which at most k of n has this probability: it falls as p grows. */
+static double
+binomial_solve(unsigned k, unsigned n, double probability)
+{
+	double		low = 0;
+	double		high = 1;
+	int			i;
+
+	for (i = 0; i < 60; i++)
+	{
+		double		p = (low + high) / 2;
+
+		if (binomial_at_most(k, n, p) > probability)
+			low = p;
+		else
+			high = p;
+	}
+	return (low + high) / 2;
+}
+
+/*
+ * Between which bounds a share lies, 95 % sure, of which k in n tries were seen (Clopper and Pearson, 1934: exact, hence wide for few).
+ */
+void
+share_bounds(unsigned k, unsigned n, double *lowest, double *highest)
+{
+	*lowest = k == 0 ? 0 : binomial_solve(k - 1, n, 0.975);
+	*highest = k == n ? 1 : binomial_solve(k, n, 0.025);
 }

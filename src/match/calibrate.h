@@ -18,5 +18,6 @@ typedef struct MatchCalibration
 extern const MatchCalibration calibration_shipped;
 extern float calibrate(const MatchCalibration *calibration, float log_odds);
 extern void calibrate_fit(const float *log_odds, const bool *right, size_t n, MatchCalibration *calibration);
+extern void share_bounds(unsigned k, unsigned n, double *lowest, double *highest);
 
 #endif

@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -31,6 +32,7 @@
 #include "product_sync.h"
 
 #define MOST_CANDIDATES 20
+#define SAMPLE_GROUP 4
 
 /* The advisory lock of who builds; the one before it is sync.catalogue_lock(). */
 #define BUILD_LOCK INT64CONST(5786931804123)
@@ -41,6 +43,7 @@
 PG_FUNCTION_INFO_V1(product_sync_match_index_build);
 PG_FUNCTION_INFO_V1(product_sync_match_one);
 PG_FUNCTION_INFO_V1(product_sync_match_feed);
+PG_FUNCTION_INFO_V1(product_sync_match_shares);
 
 /* This session's mapping. */
 static MatchIndex mapped_index;
@@ -57,7 +60,8 @@ static const char *const catalogue_query =
 
 /*
  * Title and vendor are those of the product's first row.  One pass and no joins, for new
- * tables have no statistics and the planner would take the feed for a few rows; links are looked up one by one.
+ * tables have no statistics and the planner would take the feed for a few rows; links are looked up one by one.  A sample takes
+ * products in groups of SAMPLE_GROUP, since rows that repeat each other often stand together.
  */
 static const char *const feed_query =
 "SELECT f.product_no, f.id::text, f.sku, left(f.variant ->> 'barcode', 64), f.vendor, left(f.variant ->> 'mpn', 1024),"
@@ -69,6 +73,7 @@ static const char *const feed_query =
 "  first_value(left(i.product ->> 'vendor', 1024)) OVER w AS vendor,"
 "  first_value(CASE WHEN i.product ->> 'title' IS NULL THEN left(i.product ->> 'description', 1024) END) OVER w AS description"
 "  FROM sync.feed_item i WHERE i.feed_file_id = $1 AND i.product_no BETWEEN $3 AND $4 AND i.kind <> 'image'"
+"   AND (i.product_no - 1) / " CppAsString2(SAMPLE_GROUP) " % $5 = 0"
 "  WINDOW w AS (PARTITION BY i.product_no ORDER BY i.kind, i.id)) f"
 " WHERE f.sku IS NOT NULL"
 " AND (SELECT s.id FROM sync.variant_source s WHERE s.connection = $2 AND s.supplier_sku = f.sku) IS NULL"
@@ -432,7 +437,7 @@ keep_outcome(void *arg, const MatchOwner *owner, const MatchBatch *batch, int it
 }
 
 static void
-emit_feed_matches(ReturnSetInfo *result, const MatchOutcomes *outcomes, MemoryContext row_context)
+emit_feed_matches(ReturnSetInfo *result, const MatchOutcomes *outcomes, const MatchCalibration *calibration, MemoryContext row_context)
 {
 	size_t		i;
 
@@ -453,7 +458,7 @@ emit_feed_matches(ReturnSetInfo *result, const MatchOutcomes *outcomes, MemoryCo
 		values[2] = Int64GetDatum(strtoll(existing_id(found), NULL, 10));
 		values[3] = Float8GetDatum((double) row->confidence);
 		values[4] = CStringGetTextDatum(match_method_name(found));
-		values[5] = JsonbPGetDatum(match_evidence(found, outcomes->shares.shift, row->log_odds, &calibration_shipped, row->shared));
+		values[5] = JsonbPGetDatum(match_evidence(found, outcomes->shares.shift, row->log_odds, calibration, row->shared));
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(row_context);
@@ -461,31 +466,72 @@ emit_feed_matches(ReturnSetInfo *result, const MatchOutcomes *outcomes, MemoryCo
 }
 
 /*
- * sync.match_feed(feed_file_id, connection, version, first product, last product): the best match of each variant of a range of a feed that
- * has no link yet.
+ * Searches for the items of the feed rows from one product to another, of every step-th group of products, in the index of a version or a
+ * newer one.  SPI is connected.
+ */
+static void
+search_feed(MatchOutcomes *outcomes, int64 version, Datum feed_file_id, Datum connection, int32 from, int32 to, int32 step)
+{
+	Oid			types[5] = {INT8OID, TEXTOID, INT4OID, INT4OID, INT4OID};
+	Datum		args[5] = {feed_file_id, connection, Int32GetDatum(from), Int32GetDatum(to), Int32GetDatum(step)};
+	MatchOwner *owner;
+	Portal		portal;
+
+	map_version_or_newer(version);
+	owner = match_owner_create(CurrentMemoryContext);
+	owner->index = &mapped_index;
+	portal = SPI_cursor_open_with_args("match_feed", feed_query, 5, types, args, NULL, true, 0);
+	match_search_rows(owner, portal, 2, MATCH_KEPT, keep_outcome, outcomes);
+	SPI_cursor_close(portal);
+}
+
+/*
+ * sync.match_feed(feed_file_id, connection, version, first product, last product, shift, repeats, slope, offset): the best match of each
+ * variant of a range of a feed that has no link yet.  The last four are what the run knows of its supplier.
  */
 Datum
 product_sync_match_feed(PG_FUNCTION_ARGS)
 {
-	Oid			types[4] = {INT8OID, TEXTOID, INT4OID, INT4OID};
-	Datum		args[4] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), PG_GETARG_DATUM(3), PG_GETARG_DATUM(4)};
-	MatchOutcomes outcomes = {0};
-	MatchOwner *owner;
+	MatchOutcomes outcomes = {.shares = {.shift = PG_GETARG_FLOAT4(5), .repeats = PG_GETARG_FLOAT4(6)}};
+	MatchCalibration calibration = {.slope = PG_GETARG_FLOAT4(7), .offset = PG_GETARG_FLOAT4(8)};
 	MemoryContext row;
-	Portal		portal;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	map_version_or_newer(PG_GETARG_INT64(2));
-	owner = match_owner_create(CurrentMemoryContext);
-	owner->index = &mapped_index;
+	search_feed(&outcomes, PG_GETARG_INT64(2), PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), PG_GETARG_INT32(3), PG_GETARG_INT32(4), 1);
 	row = AllocSetContextCreate(CurrentMemoryContext, "match row", ALLOCSET_DEFAULT_SIZES);
-	portal = SPI_cursor_open_with_args("match_feed", feed_query, 4, types, args, NULL, true, 0);
-	match_search_rows(owner, portal, 2, MATCH_KEPT, keep_outcome, &outcomes);
-	SPI_cursor_close(portal);
-	outcomes_settle(&outcomes, true, &calibration_shipped);
-	emit_feed_matches((ReturnSetInfo *) fcinfo->resultinfo, &outcomes, row);
+	outcomes_settle(&outcomes, false, &calibration);
+	emit_feed_matches((ReturnSetInfo *) fcinfo->resultinfo, &outcomes, &calibration, row);
 	SPI_finish();
 	return (Datum) 0;
+}
+
+/*
+ * sync.match_shares(feed_file_id, connection, version, last product, step): what a sample of a feed tells of its supplier, for all its ranges
+ * to go by: how many rows have a match, and whether rows repeat each other.
+ */
+Datum
+product_sync_match_shares(PG_FUNCTION_ARGS)
+{
+	MatchOutcomes outcomes = {.shares = shares_unknown};
+	TupleDesc	desc;
+	Datum		values[3];
+	bool		nulls[3] = {false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	desc = BlessTupleDesc(desc);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	search_feed(&outcomes, PG_GETARG_INT64(2), PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), 1, PG_GETARG_INT32(3), Max(PG_GETARG_INT32(4), 1));
+	if (!assign_estimate(outcomes.rows, outcomes.n, &outcomes.shares))
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory while matching products")));
+	SPI_finish();
+	values[0] = Float4GetDatum(outcomes.shares.shift);
+	values[1] = Float4GetDatum(outcomes.shares.repeats);
+	values[2] = Int64GetDatum((int64) outcomes.n);
+	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 }

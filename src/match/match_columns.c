@@ -33,6 +33,9 @@ static const FieldName field_names[] = {
 	{"category", {"category"}, NULL},
 };
 
+/* The key that names the supplier of the incoming table. */
+#define SUPPLIER "supplier"
+
 #define N_FIELDS ((int) lengthof(field_names))
 
 /* The names of a table's columns, for a hint. */
@@ -89,6 +92,7 @@ check_mapping(Jsonb *columns, bool nested)
 	token = JsonbIteratorNext(&it, &key, false);
 	while ((token = JsonbIteratorNext(&it, &key, true)) == WJB_KEY)
 	{
+		bool		supplier = !nested && key.val.string.len == 8 && strncmp(key.val.string.val, SUPPLIER, 8) == 0;
 		bool		side = !nested && ((key.val.string.len == 8 && strncmp(key.val.string.val, "incoming", 8) == 0) ||
 									   (key.val.string.len == 8 && strncmp(key.val.string.val, "existing", 8) == 0));
 
@@ -98,16 +102,16 @@ check_mapping(Jsonb *columns, bool nested)
 			check_mapping(JsonbValueToJsonb(&value), true);
 			continue;
 		}
-		if (!side && find_field(key.val.string.val, key.val.string.len) < 0)
+		if (!side && !supplier && find_field(key.val.string.val, key.val.string.len) < 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("\"columns\" has an unknown key \"%.*s\"", key.val.string.len, key.val.string.val),
-					 errhint("Fields are id, sku, gtin, brand, mpn, title, description, price and category; \"incoming\" and \"existing\" hold those of one table.")));
+					 errhint("Fields are id, sku, gtin, brand, mpn, title, description, price and category; \"incoming\" and \"existing\" hold those of one table, \"supplier\" names whose reviews count.")));
 		if (side || (value.type != jbvString && value.type != jbvNull))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("\"columns\" key \"%.*s\" must have %s as its value", key.val.string.len, key.val.string.val,
-							side ? "an object" : "a column name or null")));
+							side ? "an object" : supplier ? "a name or null" : "a column name or null")));
 	}
 }
 
@@ -205,4 +209,13 @@ match_columns_read(MatchSource *source, Oid relation_oid, bool incoming, Jsonb *
 																	  RelationGetRelationName(relation)));
 	relation_close(relation, NoLock);
 	source->query = query.data;
+}
+
+/* The supplier that the caller names, or NULL.  The mapping has been checked. */
+char *
+match_columns_supplier(Jsonb *columns)
+{
+	bool		given;
+
+	return mapped_column(columns, SUPPLIER, &given);
 }

@@ -86,7 +86,11 @@ extern const char *match_method_name(const MatchFound *found);
 /* match_item.c */
 extern void match_read_json(Jsonb *item, MatchFields *fields);
 
+/* match_learn.c */
+extern MatchCalibration match_supplier_calibration(const char *supplier);
+
 /* match_columns.c */
+extern char *match_columns_supplier(Jsonb *columns);
 extern void match_columns_read(MatchSource *source, Oid relation, bool incoming, Jsonb *columns);
 
 /* match_alias.c */

@@ -7,9 +7,6 @@
  */
 #include "match/match_pg.h"
 
-#include <math.h>
-#include <stdlib.h>
-
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"

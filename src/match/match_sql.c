@@ -42,7 +42,7 @@ keep_outcome(void *arg, const MatchOwner *owner, const MatchBatch *batch, int it
 
 /* Puts the outcomes into the function's result. */
 static void
-emit_outcomes(ReturnSetInfo *result, const MatchIndex *index, const MatchOutcomes *outcomes)
+emit_outcomes(ReturnSetInfo *result, const MatchIndex *index, const MatchOutcomes *outcomes, const MatchCalibration *calibration)
 {
 	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "match row", ALLOCSET_DEFAULT_SIZES);
 	size_t		i;
@@ -66,7 +66,7 @@ emit_outcomes(ReturnSetInfo *result, const MatchIndex *index, const MatchOutcome
 		values[1] = PointerGetDatum(cstring_to_text_with_len(id, (int) length));
 		values[2] = Float8GetDatum((double) row->confidence);
 		values[3] = CStringGetTextDatum(match_method_name(found));
-		values[4] = JsonbPGetDatum(match_evidence(found, outcomes->shares.shift, row->log_odds, &calibration_shipped, row->shared));
+		values[4] = JsonbPGetDatum(match_evidence(found, outcomes->shares.shift, row->log_odds, calibration, row->shared));
 		MemoryContextSwitchTo(old);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 		MemoryContextReset(row_context);
@@ -100,13 +100,15 @@ product_sync_match(PG_FUNCTION_ARGS)
 {
 	MatchOwner *owner;
 	MatchOutcomes outcomes = {0};
+	MatchCalibration calibration;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	owner = match_tables(fcinfo, MATCH_KEPT, keep_outcome, &outcomes);
-	outcomes_settle(&outcomes, true, &calibration_shipped);
-	emit_outcomes((ReturnSetInfo *) fcinfo->resultinfo, owner->index, &outcomes);
+	calibration = match_supplier_calibration(match_columns_supplier(PG_GETARG_JSONB_P(2)));
+	outcomes_settle(&outcomes, true, &calibration);
+	emit_outcomes((ReturnSetInfo *) fcinfo->resultinfo, owner->index, &outcomes, &calibration);
 	SPI_finish();				/* and with it the context, and what the owner has */
 	return (Datum) 0;
 }

@@ -416,7 +416,7 @@ BEGIN
 	COMMENT ON COLUMN sync.staging.decision IS 'pending, approved or rejected: edit it here, or field by field in sync.staging_field.';
 	COMMENT ON COLUMN sync.staging.reason IS 'Why this entry is here and why it was or was not approved by itself.';
 	COMMENT ON COLUMN sync.staging.confidence IS 'How sure the matcher is, 0 to 1; 1 for a new product is how sure it is that there is none yet.';
-	COMMENT ON COLUMN sync.staging.flags IS 'unknown_to_erp, inactive_in_erp, shared_match, split_match, new_variant, sku_taken, stale: what a reviewer should look at.';
+	COMMENT ON COLUMN sync.staging.flags IS 'unknown_to_erp, inactive_in_erp, shared_match, split_match, link_contradicted, new_variant, sku_taken, stale, audit: what a reviewer should look at.';
 	COMMENT ON COLUMN sync.staging.links IS 'Supplier SKU -> variant id, remembered in sync.variant_source when this is applied.';
 
 	CREATE TABLE sync.staging_field (

@@ -91,6 +91,7 @@ BEGIN
 	END LOOP;
 	GRANT SELECT ON ALL TABLES IN SCHEMA sync TO sync_viewer;
 	GRANT UPDATE (decision, note) ON sync.staging, sync.staging_field TO sync_approver;
+	GRANT UPDATE (match_correct) ON sync.staging TO sync_approver;
 	GRANT UPDATE (read_at) ON sync.notification TO sync_viewer;
 	GRANT INSERT, UPDATE, DELETE ON sync.setting, sync.connection, sync.feed_profile, sync.feed_profile_column, sync.product,
 		sync.variant, sync.variant_source TO sync_admin;

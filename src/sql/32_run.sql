@@ -262,9 +262,10 @@ BEGIN
 			WHEN 'xorosoft_validation' THEN
 				PERFORM sync.run_leave_validation(run.id);
 			WHEN 'matching' THEN
-				ANALYZE sync.match_result (run_id, feed_item_id, product_no, variant_id, product_id, confidence);
-				PERFORM sync.run_move(run.id, 'staging_creation');
-				PERFORM sync.staging_begin(run.id);
+				IF sync.match_leave(run.id) THEN
+					PERFORM sync.run_move(run.id, 'staging_creation');
+					PERFORM sync.staging_begin(run.id);
+				END IF;
 			WHEN 'staging_creation' THEN
 				ANALYZE sync.staging (run_id, connection, kind, decision, state, sku, product_id, product_no);
 				ANALYZE sync.staging_field (staging_id, decision);

@@ -10,7 +10,7 @@ RETURNS TABLE (incoming_id text, existing_id text, confidence double precision, 
 LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'product_sync_match'
 COST 100000 ROWS 1000;
 COMMENT ON FUNCTION @extschema@.sync_match(regclass, regclass, jsonb) IS
-'Matches any two tables or views: for each incoming row its best existing row, where the confidence (0 to 1) is at least 0.3. columns maps the fields id, sku, gtin, brand, mpn, title, description, price and category to column names, for both tables ({"title": "name"}) or for one ({"incoming": {"title": "name"}, "existing": {}}); null leaves a field out; by default columns of those names are used, and the usual others (manufacturer or vendor for brand; modelno, part_number or model for mpn; barcode, upc or ean for gtin; name for title). The description serves where there is no title. method: gtin, brand_mpn or sku where such a key is equal, else tokens. evidence: the score, what each piece added to it, and key_shared, contradicted or shared where that holds; shared: another incoming row has the better claim to the same existing row. Reads both tables with the caller''s rights. Example: SELECT * FROM sync_match(''feed'', ''catalogue'', ''{"mpn": "modelno"}'') WHERE confidence > 0.95. Errors: 42703 no such column, or none to match by; 22023 columns is wrong; 42809 not a table.';
+'Matches any two tables or views: for each incoming row its best existing row, where the confidence (0 to 1) is at least 0.3. columns maps the fields id, sku, gtin, brand, mpn, title, description, price and category to column names, for both tables ({"title": "name"}) or for one ({"incoming": {"title": "name"}, "existing": {}}); null leaves a field out; by default columns of those names are used, and the usual others (manufacturer or vendor for brand; modelno, part_number or model for mpn; barcode, upc or ean for gtin; name for title). The description serves where there is no title. The key "supplier" names whose reviews the confidences shall follow: a connection, or a name of yours for sync_match_review(). method: gtin, brand_mpn or sku where such a key is equal, else tokens. evidence: the score, what each piece added to it, and key_shared, contradicted or shared where that holds; shared: another incoming row has the better claim to the same existing row. Reads both tables with the caller''s rights. Example: SELECT * FROM sync_match(''feed'', ''catalogue'', ''{"mpn": "modelno"}'') WHERE confidence > 0.95. Errors: 42703 no such column, or none to match by; 22023 columns is wrong; 42809 not a table.';
 
 CREATE FUNCTION sync.match_candidates(incoming regclass, existing regclass, columns jsonb DEFAULT '{}', candidates integer DEFAULT 5)
 RETURNS TABLE (incoming_id text, existing_id text, place integer, score double precision, method text)
@@ -66,10 +66,6 @@ BEGIN
 	CREATE OR REPLACE TRIGGER brand_alias_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON sync.brand_alias
 		FOR EACH STATEMENT EXECUTE FUNCTION sync.brand_alias_changed();
 	GRANT INSERT, UPDATE, DELETE ON sync.brand_alias TO sync_admin;
-	INSERT INTO sync.job_kind (kind, network, class, batch, run_state, description) VALUES
-		('match_index', false, 3, 1, 'matching', 'builds the match index of the present catalogue and divides the feed into ranges'),
-		('match_batch', false, 3, 2, 'matching', 'matches a range of a feed''s products with the catalogue')
-	ON CONFLICT (kind) DO NOTHING;
 END
 $install$;
 
@@ -124,99 +120,3 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION sync.match_index_refresh() IS 'Builds the match index of the present catalogue unless it is there, and returns its version.';
-
--- Matching a feed -------------------------------------------------------------------------------------------------------------------
-
-CREATE FUNCTION sync.match_feed(feed_file_id bigint, connection text, version bigint, first_product integer, last_product integer)
-RETURNS TABLE (feed_item_id bigint, product_no integer, variant_id bigint, confidence double precision, method text, evidence jsonb)
-LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'product_sync_match_feed'
-ROWS 2000;
-COMMENT ON FUNCTION sync.match_feed(bigint, text, bigint, integer, integer) IS 'The best match of each variant in a range of a feed''s products, apart from those that an earlier run linked.';
-
-CREATE FUNCTION sync.match_begin(run_id bigint) RETURNS void
-LANGUAGE plpgsql SET search_path = '' AS $$
-BEGIN
-	PERFORM sync.job_enqueue('match_index', run_id, key => run_id::text);
-END
-$$;
-COMMENT ON FUNCTION sync.match_begin(bigint) IS 'Starts the matching of a run''s feed.';
-
-CREATE FUNCTION sync.work_match_index(job_ids bigint[]) RETURNS jsonb
-LANGUAGE plpgsql SET search_path = '' AS $$
-DECLARE
-	range_size constant integer := 2000;
-	job record;
-	version bigint;
-	last_product integer;
-	products bigint;
-	first_product integer;
-BEGIN
-	FOR job IN
-		SELECT j.id, j.phase_id, r.id AS run_id, r.feed_file_id
-		FROM sync.job j JOIN sync.run r ON r.id = j.run_id WHERE j.id = ANY (job_ids) ORDER BY j.id
-	LOOP
-		version := sync.match_index_refresh();
-		UPDATE sync.run r SET context = r.context || jsonb_build_object('match_index', version) WHERE r.id = job.run_id;
-		SELECT max(f.product_no), count(*) FILTER (WHERE f.kind = 'product') INTO last_product, products
-		FROM sync.feed_item f WHERE f.feed_file_id = job.feed_file_id;
-		UPDATE sync.run_phase p SET total = products, unit = 'products' WHERE p.id = job.phase_id;
-		DELETE FROM sync.match_result m WHERE m.run_id = job.run_id;
-		FOR first_product IN SELECT generate_series(1, last_product, range_size) LOOP
-			PERFORM sync.job_enqueue('match_batch', job.run_id,
-				jsonb_build_object('from', first_product, 'to', least(first_product + range_size - 1, last_product)),
-				format('%s:%s', job.run_id, first_product));
-		END LOOP;
-	END LOOP;
-	RETURN '{}';
-END
-$$;
-
-CREATE FUNCTION sync.match_range(run_id bigint, first_product integer, last_product integer) RETURNS jsonb
-LANGUAGE plpgsql SET search_path = '' AS $$
-#variable_conflict use_column
-DECLARE
-	run record;
-	counts jsonb;
-BEGIN
-	SELECT r.id, r.feed_file_id, r.connection, coalesce((r.context ->> 'match_index')::bigint, 0) AS version INTO STRICT run
-	FROM sync.run r WHERE r.id = match_range.run_id;
-	DELETE FROM sync.match_result m WHERE m.run_id = run.id AND m.product_no BETWEEN first_product AND last_product;
-
-	-- What an earlier run linked needs no search.  OFFSET 0: one look-up a row, whatever the planner believes of new tables.
-	INSERT INTO sync.match_result (run_id, feed_item_id, product_no, variant_id, product_id, confidence, method, evidence)
-	SELECT run.id, f.id, f.product_no, v.id, v.product_id, 1, 'link', jsonb_build_object('confirmed_at', s.confirmed_at)
-	FROM sync.feed_item f
-	CROSS JOIN LATERAL (SELECT * FROM sync.variant_source s WHERE s.connection = run.connection AND s.supplier_sku = f.sku OFFSET 0) s
-	JOIN sync.variant v ON v.id = s.variant_id
-	WHERE f.feed_file_id = run.feed_file_id AND f.product_no BETWEEN first_product AND last_product AND f.kind <> 'image';
-
-	-- The index may be older than the catalogue: a variant that is gone is no match.
-	INSERT INTO sync.match_result (run_id, feed_item_id, product_no, variant_id, product_id, confidence, method, evidence)
-	SELECT run.id, m.feed_item_id, m.product_no, v.id, v.product_id, m.confidence, m.method, m.evidence
-	FROM sync.match_feed(run.feed_file_id, run.connection, run.version, first_product, last_product) m
-	JOIN sync.variant v ON v.id = m.variant_id;
-
-	SELECT jsonb_build_object(
-			'done', (SELECT count(*) FROM sync.feed_item f WHERE f.feed_file_id = run.feed_file_id
-					 AND f.product_no BETWEEN first_product AND last_product AND f.kind = 'product'),
-			'matched', count(*), 'link', count(*) FILTER (WHERE m.method = 'link'),
-			'exact', count(*) FILTER (WHERE m.method IN ('gtin', 'brand_mpn', 'sku')),
-			'tokens', count(*) FILTER (WHERE m.method = 'tokens')) INTO counts
-	FROM sync.match_result m WHERE m.run_id = run.id AND m.product_no BETWEEN first_product AND last_product;
-	RETURN counts;
-END
-$$;
-COMMENT ON FUNCTION sync.match_range(bigint, integer, integer) IS 'Matches a range of a run''s feed products anew and returns counts.';
-
-CREATE FUNCTION sync.work_match_batch(job_ids bigint[]) RETURNS jsonb
-LANGUAGE plpgsql SET search_path = '' AS $$
-DECLARE
-	job record;
-	counts jsonb := '{}';
-BEGIN
-	FOR job IN SELECT j.run_id, j.payload FROM sync.job j WHERE j.id = ANY (job_ids) ORDER BY j.id LOOP
-		counts := sync.counts_add(counts, sync.match_range(job.run_id, (job.payload ->> 'from')::integer, (job.payload ->> 'to')::integer));
-	END LOOP;
-	RETURN counts;
-END
-$$;

@@ -10,6 +10,7 @@ BEGIN
 		('unknown_products', 'stage', '', 'What to do with products that the ERP does not know: stage (for a person to decide) or skip.'),
 		('max_change_share', '0.3', 'share', 'A run that would update a larger share of the catalogue is held: nothing of it is approved by itself until sync_release().'),
 		('max_change_minimum', '50', 'count', 'A run with at most this many updates is never held for its share.'),
+		('match_audit_share', '0', 'share', 'Share of what could be approved by itself, but for confirmed links, that is left to a person all the same: so it is known how often it is right.'),
 		('stage_batch_products', '1000', 'count', 'How many feed products one job stages.')
 	ON CONFLICT (name) DO NOTHING;
 	INSERT INTO sync.job_kind (kind, network, class, batch, max_attempts, description) VALUES
@@ -132,7 +133,9 @@ BEGIN
 		   array_agg(f.feed_sku) FILTER (WHERE f.product_id <> c.product_id AND f.confidence >= threshold),
 		   CASE WHEN min(c.products) > 1 THEN ARRAY['split_match'] ELSE '{}' END
 		   || CASE WHEN count(f.variant_id) FILTER (WHERE f.product_id = c.product_id)
-						> count(DISTINCT f.variant_id) FILTER (WHERE f.product_id = c.product_id) THEN ARRAY['shared_match'] ELSE '{}' END,
+						> count(DISTINCT f.variant_id) FILTER (WHERE f.product_id = c.product_id) THEN ARRAY['shared_match'] ELSE '{}' END
+		   || CASE WHEN bool_or(f.method = 'link' AND f.evidence ? 'contradicted' AND f.product_id = c.product_id)
+				   THEN ARRAY['link_contradicted'] ELSE '{}' END,
 		   (array_agg(f.gtin ORDER BY f.confidence DESC, f.feed_sku))[1], max(f.confidence)
 	FROM found f LEFT JOIN chosen c ON c.product_no = f.product_no
 	GROUP BY f.product_no;
@@ -244,7 +247,8 @@ BEGIN
 		   || CASE WHEN p.best IS NULL THEN '' ELSE format(' (best %s)', trunc(p.best::numeric, 2)) END || sync.flag_words(n.flags),
 		   1 - coalesce(p.best, 0), coalesce(p.method, 'none'), coalesce(p.evidence, '{}'), n.flags, p.product_no, p.feed_item_id, p.document
 	FROM unnest(products) p
-	CROSS JOIN LATERAL (SELECT p.flags || CASE WHEN p.document -> 'variants' ?| taken THEN ARRAY['sku_taken'] END AS flags) n
+	CROSS JOIN LATERAL (SELECT p.flags || CASE WHEN p.evidence ? 'shared' THEN ARRAY['shared_match'] END
+									|| CASE WHEN p.document -> 'variants' ?| taken THEN ARRAY['sku_taken'] END AS flags) n
 	WHERE p.product_id IS NULL AND p.product_no <> ALL (refused)
 	ORDER BY p.product_no;
 	GET DIAGNOSTICS created = ROW_COUNT;
@@ -282,10 +286,11 @@ LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
 		WHEN 'inactive_in_erp' THEN 'the ERP no longer sells it'
 		WHEN 'shared_match' THEN 'another product of the feed claims the same one'
 		WHEN 'split_match' THEN 'its variants belong to different products here'
+		WHEN 'link_contradicted' THEN 'it was confirmed to be this one before, but the GTIN is another now'
 		WHEN 'new_variant' THEN 'it has a variant that is not here yet'
 		WHEN 'sku_taken' THEN 'a SKU of it is another product''s here' END, '; '), '')
 	FROM unnest(flags) f
-	WHERE f IN ('unknown_to_erp', 'inactive_in_erp', 'shared_match', 'split_match', 'new_variant', 'sku_taken')
+	WHERE f IN ('unknown_to_erp', 'inactive_in_erp', 'shared_match', 'split_match', 'link_contradicted', 'new_variant', 'sku_taken')
 $$;
 
 -- Updates of a batch: one entry a product, one row a field.
@@ -383,7 +388,7 @@ BEGIN
 	SELECT r.connection, r.feed_file_id INTO STRICT run FROM sync.run r WHERE r.id = stage_range.run_id;
 	SELECT array_agg(s.id) INTO present FROM sync.staging s WHERE s.run_id = stage_range.run_id AND s.product_no BETWEEN from_no AND to_no;
 	DELETE FROM sync.staging s
-	WHERE s.id = ANY (present) AND s.state = 'open' AND s.decision = 'pending'
+	WHERE s.id = ANY (present) AND s.state = 'open' AND s.decision = 'pending' AND s.match_correct IS NULL
 	  AND NOT EXISTS (SELECT FROM sync.staging_field f WHERE f.staging_id = s.id AND f.decision <> 'pending');
 	SELECT coalesce(array_agg(s.product_no), '{}') INTO done FROM sync.staging s WHERE s.id = ANY (present);
 
@@ -418,7 +423,8 @@ ALTER FUNCTION sync.work_stage_batch(bigint[]) OWNER TO sync_worker;
 
 -- The run as a whole ---------------------------------------------------------------------------------------------------------------
 
--- Two products of the feed that claim one of the catalogue: a person must say which it is.
+-- Two products of the feed that claim one of the catalogue: a person must say which it is.  sync.match_settle() weighs rows that claim one
+-- variant; here they may be different variants of the product.
 CREATE FUNCTION sync.flag_shared_matches(run_id bigint) RETURNS bigint
 LANGUAGE plpgsql SET search_path = '' AS $$
 #variable_conflict use_column
@@ -429,9 +435,9 @@ BEGIN
 	UPDATE sync.staging s
 	SET flags = array_append(s.flags, 'shared_match'), reason = s.reason || sync.flag_words(ARRAY['shared_match'])
 	WHERE s.run_id = flag_shared_matches.run_id AND s.state = 'open' AND NOT s.flags @> ARRAY['shared_match']
-	  AND s.product_id IN (SELECT v.product_id FROM sync.match_result m JOIN sync.variant v ON v.id = m.variant_id
+	  AND s.product_id IN (SELECT m.product_id FROM sync.match_result m
 						   WHERE m.run_id = flag_shared_matches.run_id AND m.confidence >= threshold
-						   GROUP BY v.product_id
+						   GROUP BY m.product_id
 						   HAVING min(m.product_no) <> max(m.product_no));
 	GET DIAGNOSTICS flagged = ROW_COUNT;
 	RETURN flagged;
@@ -461,8 +467,15 @@ LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	threshold double precision := sync.setting_value(auto_approve.connection, 'auto_approve_threshold')::double precision;
 	creates boolean := sync.setting_value(auto_approve.connection, 'auto_approve_creates')::boolean;
+	audited double precision := sync.setting_value(auto_approve.connection, 'match_audit_share')::double precision;
 	approved bigint;
 BEGIN
+	-- The same ones, however often this is done.
+	UPDATE sync.staging s
+	SET flags = array_append(s.flags, 'audit'), reason = s.reason || '; left to a person as a sample'
+	WHERE audited > 0 AND s.run_id = auto_approve.run_id AND s.state = 'open' AND s.decision = 'pending' AND s.confidence > threshold
+	  AND s.kind = 'update' AND s.method <> 'link' AND s.flags = '{}'
+	  AND ('x' || left(md5(s.run_id || ':' || s.sku), 8))::bit(32)::bigint::double precision / 4294967296 < audited;
 	WITH entry AS (
 		UPDATE sync.staging s
 		SET decision = 'approved', decided_by = 'product_sync', decided_at = now(), decided_how = 'auto',

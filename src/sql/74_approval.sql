@@ -1,4 +1,4 @@
--- Approval: people set decision in sync.staging or sync.staging_field, in a table editor, by SQL or through sync_approve().
+-- Approval: people set decision (and match_correct, see 73_match_label.sql) in sync.staging or sync.staging_field, in a table editor, by SQL or through sync_approve().
 --
 -- The triggers are ordinary objects, so decisions can be made while the extension is away.  They hold for everybody but sync_worker, the
 -- machine itself: it owns the tables, and its code writes decisions that follow from others (fields of an entry, approval by itself).
@@ -30,6 +30,10 @@ BEGIN
 			decided_by := session_user;
 			decided_how := 'sql:' || current_setting('application_name');
 		END IF;
+		-- Set by sync.decide_where(): nobody looked at each.
+		IF current_setting('sync.decided_by_filter', true) = 'true' THEN
+			decided_how := decided_how || ', by filter';
+		END IF;
 	END
 	$$;
 	REVOKE ALL ON FUNCTION sync.decision_by() FROM PUBLIC;
@@ -42,11 +46,12 @@ BEGIN
 	BEGIN
 		SELECT o.key INTO name
 		FROM jsonb_each(to_jsonb(OLD)) o JOIN jsonb_each(to_jsonb(NEW)) n ON n.key = o.key
-		WHERE n.value IS DISTINCT FROM o.value AND o.key NOT IN ('decision', 'note')
+		WHERE n.value IS DISTINCT FROM o.value AND o.key NOT IN ('decision', 'note', 'match_correct')
 		ORDER BY o.key LIMIT 1;
 		IF name IS NOT NULL THEN
 			RAISE EXCEPTION 'column "%" of % % cannot be edited', name, TG_TABLE_NAME, OLD.id
-				USING ERRCODE = 'check_violation', HINT = 'Only decision and note are for people to set.';
+				USING ERRCODE = 'check_violation', HINT = CASE TG_TABLE_NAME WHEN 'staging' THEN 'Only decision, match_correct and note are for people to set.'
+						  ELSE 'Only decision and note are for people to set.' END;
 		END IF;
 		RETURN NEW;
 	END
@@ -63,6 +68,16 @@ BEGIN
 			WHEN OLD.state = 'rejected' AND NEW.decision = 'approved' THEN 'Set it to pending first.'
 		END;
 	BEGIN
+		-- What is the wrong product, or not a new one, cannot be applied as it stands.
+		IF OLD.state = 'open' AND NEW.match_correct = (NEW.kind = 'create') THEN
+			IF NEW.decision = 'approved' AND OLD.decision <> 'approved' THEN
+				RAISE EXCEPTION 'staging entry % cannot be approved: match_correct says that it is %', OLD.id,
+					CASE NEW.kind WHEN 'create' THEN 'not new' ELSE 'another product' END
+					USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Set match_correct to null first, or leave it rejected.';
+			END IF;
+			NEW.decision := 'rejected';
+			advice := NULL;
+		END IF;
 		IF advice IS NOT NULL THEN
 			RAISE EXCEPTION 'staging entry % is % and cannot become %', OLD.id,
 				CASE OLD.state WHEN 'open' THEN OLD.decision::text ELSE OLD.state::text END, NEW.decision
@@ -123,9 +138,20 @@ BEGIN
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 	DECLARE
 		run_ids bigint[];
+		labelled bigint[];
+		verdicts bigint[];
 	BEGIN
-		SELECT array_agg(DISTINCT n.run_id) INTO run_ids
-		FROM new_entry n JOIN old_entry o ON o.id = n.id WHERE n.decision <> o.decision;
+		SELECT array_agg(DISTINCT n.run_id) FILTER (WHERE n.decision <> o.decision), array_agg(n.id),
+			   array_agg(n.id) FILTER (WHERE n.match_correct IS DISTINCT FROM o.match_correct)
+		INTO run_ids, labelled, verdicts
+		FROM new_entry n JOIN old_entry o ON o.id = n.id
+		WHERE n.decision <> o.decision OR n.match_correct IS DISTINCT FROM o.match_correct;
+		IF labelled IS NOT NULL THEN
+			PERFORM sync.staging_label(labelled);
+		END IF;
+		IF verdicts IS NOT NULL THEN
+			PERFORM sync.staging_verdict(verdicts);
+		END IF;
 		IF run_ids IS NULL THEN
 			RETURN NULL;
 		END IF;
@@ -146,6 +172,7 @@ BEGIN
 		closed record;
 		who record;
 		run_ids bigint[];
+		labelled bigint[];
 	BEGIN
 		SELECT array_agg(DISTINCT n.staging_id) INTO ids
 		FROM new_field n JOIN old_field o ON o.id = n.id WHERE n.decision <> o.decision;
@@ -171,12 +198,13 @@ BEGIN
 			UPDATE sync.staging s
 			SET decision = d.decision, state = CASE d.decision WHEN 'rejected' THEN 'rejected' ELSE 'open' END::sync.staging_state,
 				decided_by = CASE WHEN d.decision <> 'pending' THEN who.decided_by END,
-				decided_how = CASE WHEN d.decision <> 'pending' THEN who.decided_how END,
+				decided_how = CASE WHEN d.decision <> 'pending' THEN who.decided_how || ', by fields' END,
 				decided_at = CASE WHEN d.decision <> 'pending' THEN now() END
 			FROM decided d WHERE d.staging_id = s.id AND d.decision <> s.decision
-			RETURNING s.run_id)
-		SELECT array_agg(DISTINCT c.run_id) INTO run_ids FROM changed c;
+			RETURNING s.id, s.run_id)
+		SELECT array_agg(DISTINCT c.run_id), array_agg(c.id) INTO run_ids, labelled FROM changed c;
 		IF run_ids IS NOT NULL THEN
+			PERFORM sync.staging_label(labelled);
 			PERFORM sync.staging_wake(run_ids);
 		END IF;
 		RETURN NULL;
@@ -189,7 +217,7 @@ BEGIN
 			error, created_at ON sync.staging
 		FOR EACH ROW WHEN (current_user <> 'sync_worker') EXECUTE FUNCTION sync.staging_protect();
 	CREATE OR REPLACE TRIGGER staging_2_decide
-		BEFORE UPDATE OF decision ON sync.staging
+		BEFORE UPDATE OF decision, match_correct ON sync.staging
 		FOR EACH ROW WHEN (current_user <> 'sync_worker') EXECUTE FUNCTION sync.staging_decide();
 	CREATE OR REPLACE TRIGGER staging_3_decided
 		AFTER UPDATE ON sync.staging REFERENCING OLD TABLE AS old_entry NEW TABLE AS new_entry
@@ -334,8 +362,10 @@ BEGIN
 		RAISE EXCEPTION 'dry_run must be true or false, not null' USING ERRCODE = 'null_value_not_allowed';
 	END IF;
 	EXECUTE 'SELECT array_agg(s.id) FROM sync.staging s WHERE s.state = ''open'' AND ' || sync.staging_condition(filter) INTO ids;
+	PERFORM set_config('sync.decided_by_filter', 'true', true);
 	SELECT d.* INTO entries, fields, already, refused
 	FROM sync.decide(coalesce(ids, '{}'), decision, note, dry_run, sync.path_pattern(filter ->> 'path')) d;
+	PERFORM set_config('sync.decided_by_filter', '', true);
 END
 $$;
 GRANT EXECUTE ON FUNCTION sync.decide_where(jsonb, text, text, boolean) TO sync_approver;
@@ -373,7 +403,7 @@ GRANT EXECUTE ON FUNCTION @extschema@.sync_approve(bigint[], text), @extschema@.
 COMMENT ON FUNCTION @extschema@.sync_approve(bigint[], text) IS
 'Approves staging entries by id, the same as setting their decision; note is kept with them. Returns how many entries and fields were decided, how many entries were so already, and how many could not be (applied, superseded, failed, rejected, or no such id).';
 COMMENT ON FUNCTION @extschema@.sync_reject(bigint[], text) IS
-'Rejects staging entries by id, the same as setting their decision; note is kept with them. Returns the counts of sync_approve(). A rejected value is not staged again until the feed''s value changes.';
+'Rejects staging entries by id, the same as setting their decision; note is kept with them. Returns the counts of sync_approve(). A rejected value is not staged again until the feed''s value changes. Rejecting an update as a whole also says that its match was wrong; where it was right, set match_correct to true beside it, or reject its fields.';
 COMMENT ON FUNCTION @extschema@.sync_approve_where(jsonb, text, boolean) IS
 'Approves all open entries that a filter selects; dry_run only counts. Keys, all of which must hold: run_id, connection, kind (create, update), min_confidence and max_confidence (0 to 1), method, sku and title (LIKE patterns), vendor, paths (only entries all of whose changed fields are among these; * stands for anything, as in variants[*].price), flags and without_flags (lists), max_price_change (share of the old price). With path only fields of that path are approved. Example: SELECT * FROM sync_approve_where(''{"run_id": 7, "min_confidence": 0.9, "without_flags": ["stale"]}'', dry_run => true). Errors: 22023 unknown key or wrong type, 22004 dry_run is null.';
 COMMENT ON FUNCTION @extschema@.sync_reject_where(jsonb, text, boolean) IS
