@@ -148,7 +148,7 @@ DROP ROLE sync_test_viewer;
 -- The run as a whole: claims in different ranges -------------------------------------------------------------------------------------
 
 INSERT INTO sync.run (kind, connection, state, active, context) VALUES ('etilize', 'acme', 'matching', false,
-	'{"match": {"range": 2, "repeats": 0.005, "slope": 1, "offset": 0, "shift": 0, "incoming": 20}}') RETURNING id AS run2 \gset
+	'{"match": {"range": 2, "repeats": 0.1, "slope": 1, "offset": 0, "shift": 0, "incoming": 20}}') RETURNING id AS run2 \gset
 INSERT INTO sync.match_result (run_id, feed_item_id, product_no, variant_id, product_id, confidence, method, evidence)
 SELECT :run2, no, no, v, 1, CASE WHEN score IS NULL THEN 1 ELSE sync.calibrated(score, 1, 0) END, CASE WHEN score IS NULL THEN 'link' ELSE 'tokens' END,
 	   CASE WHEN score IS NULL THEN '{}' ELSE jsonb_build_object('score', score, 'added', jsonb_build_object('title', score)) END
@@ -169,9 +169,18 @@ CREATE VIEW pg_temp.settled AS
 		   abs((m.evidence ->> 'score')::numeric - (SELECT sum(p.value::numeric) FROM jsonb_each_text(m.evidence -> 'added') p)) AS off
 	FROM sync.match_result m ORDER BY m.variant_id, m.product_no, m.id;
 SELECT sync.match_settle(:run2);
-SELECT s.* FROM pg_temp.settled s JOIN sync.match_result m ON m.variant_id = s.v AND m.product_no = s.no AND m.method = s.method WHERE m.run_id = :run2 AND s.no < 1000;
--- By hand: 6 against 1 is 6 - ln(1 + e); 4 against 4 is 4 - ln(1 + e^4); 5 against 4 and 3 is 5 - ln(1 + e^4 + e^3).
-SELECT round((6 - ln(1 + exp(1.0)))::numeric, 2) AS v101, round((4 - ln(1 + exp(4.0)))::numeric, 2) AS v102, round((5 - ln(1 + exp(4.0) + exp(3.0)))::numeric, 2) AS v106;
+SELECT s.v, s.no, s.method, s.shared, s.changed, s.off = 0 AS adds_up FROM pg_temp.settled s
+JOIN sync.match_result m ON m.variant_id = s.v AND m.product_no = s.no AND m.method = s.method WHERE m.run_id = :run2 AND s.no < 1000;
+-- By hand: with odds a of the one other claim, and r of repeats, the odds are multiplied by (1 + r a) / (1 + a); with two others by p / (1 + (p - 1) / r).
+SELECT m.variant_id AS v, m.product_no AS no, abs((m.evidence ->> 'score')::float8 - h.score - c.slope * ln(CASE
+		WHEN h.other2 IS NULL THEN (1 + r * odds) / (1 + odds)
+		ELSE p / (1 + (p - 1) / r) END)) < 0.006 AS as_by_hand
+FROM (VALUES (101, 1, 6.0, 1.0, NULL), (101, 5, 1.0, 6.0, NULL), (102, 2, 4.0, 4.0, NULL), (106, 11, 5.0, 4.0, 3.0)) AS h (v, no, score, other, other2)
+JOIN sync.match_result m ON m.run_id = :run2 AND m.variant_id = h.v AND m.product_no = h.no
+CROSS JOIN sync.match_shipped_curve() c
+CROSS JOIN (SELECT 0.1::float8 AS r) r
+CROSS JOIN LATERAL (SELECT exp((h.other - c."offset") / c.slope) AS odds) a
+CROSS JOIN LATERAL (SELECT (1 + r * odds) * (1 + r * exp((coalesce(h.other2, 0) - c."offset") / c.slope)) AS p) o ORDER BY 1, 2;
 -- Of those that claim one, at most the best is above 0.94; and once more changes nothing.
 SELECT count(*) FROM (SELECT m.variant_id FROM sync.match_result m WHERE m.run_id = :run2 AND m.confidence > 0.94 AND m.evidence ? 'shared'
 					  GROUP BY m.variant_id HAVING count(*) > 1) v;
@@ -187,7 +196,7 @@ UPDATE sync.run SET context = jsonb_set(context, '{match}', context -> 'match' |
 INSERT INTO sync.match_result (run_id, feed_item_id, product_no, variant_id, product_id, confidence, method, evidence)
 SELECT :run2, no, no, 110, 1, sync.calibrated(4, 0.5, -1), 'tokens', '{"score": 4, "added": {"title": 4, "supplier": -3}}' FROM unnest('{21,23}'::integer[]) no;
 SELECT sync.match_settle(:run2);
-SELECT confidence = sync.calibrated((evidence ->> 'score')::float8, 0.5, -1) AS calibrated, evidence -> 'added' AS added,
+SELECT confidence = sync.calibrated((evidence ->> 'score')::float8, 0.5, -1) AS calibrated, evidence -> 'added' ?& '{title,rivals,supplier}' AS pieces,
 	   round((0.5 * (evidence ->> 'score')::numeric - 1), 2) = (SELECT sum(p.value::numeric) FROM jsonb_each_text(evidence -> 'added') p) AS adds_up
 FROM sync.match_result WHERE run_id = :run2 AND variant_id = 110;
 -- A supplier whose rows repeat each other: claims are not rivals, but only one is approved by itself.

@@ -225,11 +225,11 @@ BEGIN
 END
 $$;
 
--- Settles the claims of rows in different ranges to the same variant: the odds of each are multiplied by P / (1 + (P - 1) / repeats),
--- where P is the product of 1 + repeats × odds of the others, as assign.c does; of several only the best may be approved by itself.  A link wins over all.  Rows of one range
--- have been weighed against each other already.  Doing it again begins with what the ranges said.
+-- Settles the claims of rows in different ranges to the same variant, as assign.c does it for rows of one: the odds of each are multiplied by
+-- P / (1 + (P - 1) / repeats), where P is the product of 1 + repeats × odds of the others.  Of several only the best may be approved by
+-- itself, and a link is not weakened.  Doing it again begins with what the ranges said.
 CREATE FUNCTION sync.match_settle(run_id bigint) RETURNS jsonb
-LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' SET enable_nestloop = off AS $$
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' SET work_mem = '64MB' AS $$
 #variable_conflict use_column
 DECLARE
 	worth constant double precision := 0.3;
@@ -239,33 +239,37 @@ DECLARE
 	repeats double precision;
 	curve record := sync.match_shipped_curve();
 	forgotten bigint;
-	contested bigint;
+	contested bigint[];
+	settled record;
 BEGIN
-	SELECT r.id, coalesce((r.context #>> '{match,range}')::integer, 2000) AS range_size,
+	SELECT r.id, r.context ? 'match_settled' AS again, coalesce((r.context #>> '{match,range}')::integer, 2000) AS range_size,
 		   coalesce((r.context #>> '{match,repeats}')::double precision, 0.005) AS repeats,
 		   coalesce((r.context #>> '{match,slope}')::double precision, 1) AS slope,
 		   coalesce((r.context #>> '{match,offset}')::double precision, 0) AS "offset"
 	INTO STRICT run
 	FROM sync.run r WHERE r.id = match_settle.run_id;
-	UPDATE sync.match_result m
-	SET confidence = (m.unsettled ->> 'confidence')::double precision, evidence = m.unsettled -> 'evidence', unsettled = NULL
-	WHERE m.run_id = run.id AND m.unsettled IS NOT NULL;
+	IF run.again THEN
+		UPDATE sync.match_result m
+		SET confidence = (m.unsettled ->> 'confidence')::double precision, evidence = m.unsettled -> 'evidence', unsettled = NULL
+		WHERE m.run_id = run.id AND m.unsettled IS NOT NULL;
+	END IF;
 	forgotten := sync.match_forget_wrong(run.id);
 	repeats := greatest(run.repeats, sync.match_repeats(run.id));
 
-	WITH claimed AS MATERIALIZED (
-		SELECT m.variant_id FROM sync.match_result m
-		WHERE m.run_id = run.id AND m.confidence >= worth
-		GROUP BY m.variant_id
-		HAVING min((m.product_no - 1) / run.range_size) <> max((m.product_no - 1) / run.range_size)
-			OR (count(*) > 1 AND bool_or(m.method = 'link') AND NOT bool_and(m.method = 'link'))),
-	claim AS MATERIALIZED (
-		SELECT m.id, m.variant_id, m.method, m.confidence, m.evidence, (m.product_no - 1) / run.range_size AS range_no,
+	-- Array by array, so that no statement joins all results with a number of rows that the planner cannot know.
+	SELECT array_agg(c.variant_id) INTO contested
+	FROM (SELECT m.variant_id FROM sync.match_result m
+		  WHERE m.run_id = run.id AND m.confidence >= worth
+		  GROUP BY m.variant_id
+		  HAVING min((m.product_no - 1) / run.range_size) <> max((m.product_no - 1) / run.range_size)
+			  OR (count(*) > 1 AND bool_or(m.method = 'link') AND NOT bool_and(m.method = 'link'))) c;
+	WITH claim AS MATERIALIZED (
+		SELECT m.id, m.variant_id, m.method, (m.product_no - 1) / run.range_size AS range_no,
 			   (m.evidence ->> 'score')::double precision AS score,
 			   CASE WHEN m.method = 'link' THEN exp(sure)
 					ELSE exp(least(greatest(((m.evidence ->> 'score')::double precision - curve."offset") / curve.slope, -30), 30)) END AS odds
-		FROM sync.match_result m JOIN claimed c ON c.variant_id = m.variant_id
-		WHERE m.run_id = run.id AND m.confidence >= worth),
+		FROM sync.match_result m
+		WHERE m.run_id = run.id AND m.confidence >= worth AND m.variant_id = ANY (contested)),
 	weighed AS (
 		SELECT c.*,
 			   exp(least(greatest(sum(ln(1 + repeats * c.odds)) OVER variant
@@ -273,20 +277,21 @@ BEGIN
 			   row_number() OVER (PARTITION BY c.variant_id ORDER BY c.method = 'link' DESC, c.score DESC, c.id) AS place
 		FROM claim c
 		WINDOW variant AS (PARTITION BY c.variant_id), own_range AS (PARTITION BY c.variant_id, c.range_no)),
-	settled AS (
-		SELECT w.*, round((w.score + curve.slope * ln(w.others / (1 + (w.others - 1) / repeats)))::numeric, 2) AS new_score
+	anew AS (
+		SELECT w.id, w.place, round((w.score + curve.slope * ln(w.others / (1 + (w.others - 1) / repeats)))::numeric, 2) AS score
 		FROM weighed w WHERE w.method <> 'link' AND w.score IS NOT NULL)
+	SELECT array_agg(a.id) AS ids, array_agg(a.place) AS places, array_agg(a.score) AS scores INTO settled FROM anew a;
 	UPDATE sync.match_result m
-	SET unsettled = jsonb_build_object('confidence', s.confidence, 'evidence', s.evidence),
-		confidence = least(sync.calibrated(s.new_score::double precision, run.slope, run."offset"), s.confidence,
+	SET unsettled = jsonb_build_object('confidence', m.confidence, 'evidence', m.evidence),
+		confidence = least(sync.calibrated(s.score::double precision, run.slope, run."offset"), m.confidence,
 						   CASE WHEN s.place > 1 THEN shared_most END),
-		evidence = s.evidence || jsonb_build_object('score', s.new_score, 'shared', true, 'added',
-			sync.match_pieces(s.evidence -> 'added', s.new_score - s.score::numeric,
-							  round(((run.slope - 1) * s.new_score::double precision + run."offset")::numeric, 2)))
-	FROM settled s WHERE m.id = s.id;
-	GET DIAGNOSTICS contested = ROW_COUNT;
+		evidence = m.evidence || jsonb_build_object('score', s.score, 'shared', true, 'added',
+			sync.match_pieces(m.evidence -> 'added', s.score - (m.evidence ->> 'score')::numeric,
+							  round(((run.slope - 1) * s.score::double precision + run."offset")::numeric, 2)))
+	FROM unnest(settled.ids, settled.places, settled.scores) AS s (id, place, score)
+	WHERE m.id = s.id;
 	UPDATE sync.run r SET context = r.context || '{"match_settled": true}' WHERE r.id = run.id;
-	RETURN jsonb_build_object('contested', contested, 'called_wrong', forgotten);
+	RETURN jsonb_build_object('contested', coalesce(cardinality(settled.ids), 0), 'called_wrong', forgotten);
 END
 $$;
 COMMENT ON FUNCTION sync.match_settle(bigint) IS 'Settles what rows of different ranges of a run claim together, and returns how many did.';
