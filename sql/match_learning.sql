@@ -218,7 +218,7 @@ UPDATE sync.variant SET gtin = '00036000291452', barcode = '036000291452' WHERE 
 INSERT INTO sync.variant_source (connection, supplier_sku, variant_id) VALUES ('acme', 'F-1', 101), ('acme', 'F-3', 103);
 SELECT sync.catalogue_changed();
 UPDATE sync.feed_item SET product = jsonb_build_object('title', 'Acme part ' || md5(product_no::text), 'vendor', 'Acme'),
-	variant = jsonb_build_object('sku', sku, 'mpn', 'AC' || 1100 + product_no, 'barcode', CASE product_no WHEN 3 THEN '036000291452' END);
+	variant = jsonb_build_object('sku', sku, 'mpn', 'AC' || 1100 + product_no, 'barcode', CASE product_no WHEN 3 THEN '4006381333931' END);
 -- Number 11 claims what number 2 is, in another range; number 12 is something new.
 UPDATE sync.feed_item SET product = jsonb_build_object('title', 'Acme part ' || md5('2'), 'vendor', 'Acme'), variant = '{"mpn": "AC1102"}' WHERE product_no = 11;
 UPDATE sync.feed_item SET product = '{"title": "Weber charcoal grill", "vendor": "Weber"}', variant = '{"mpn": "741001"}' WHERE product_no = 12;

@@ -9,7 +9,7 @@ help:
 	@echo 'make check-quick        PostgreSQL 15 only, without TAP'
 	@echo 'make compile-all        builds for 15, 17 and 18 with warnings as errors'
 	@echo 'make fit                fits the matcher'"'"'s model to labelled products, and measures it; docs/matching.md'
-	@echo 'make bench              measures, each figure beside its ceiling'
+	@echo 'make bench              measures speed, memory and the matcher, each figure beside its bar'
 
 test:
 	@test/run $(PG)

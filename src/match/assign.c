@@ -19,7 +19,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROUNDS 8				/* of belief propagation; it settles much earlier */
+#define ROUNDS 8				/* of belief propagation; it mostly settles earlier */
+#define SETTLED 1e-4f			/* share of a message that another round need not change */
+#define SETTLED_SHIFT 1e-3f		/* the same of the log odds that the share of matches adds */
 
 /* How far the share of matches may move the log odds, and the rows that it takes to be half trusted. */
 #define LOWEST_SHIFT (-5.0f)
@@ -147,10 +149,11 @@ graph_build(Graph *graph, const MatchRow *rows, size_t n)
 	return true;
 }
 
-/* Tells each item what its rows say. */
-static void
+/* Tells each item what its rows say.  Returns whether that is what they said before. */
+static bool
 tell_items(Graph *graph)
 {
+	bool		settled = true;
 	uint32_t	i = 0;
 
 	while (i < graph->n)
@@ -165,11 +168,14 @@ tell_items(Graph *graph)
 		for (j = i; j < end; j++)
 		{
 			float		others = sum - edges[j].odds * edges[j].to_row;
+			float		before = edges[j].to_item;
 
 			edges[j].to_item = edges[j].odds / (others < 1 ? 1 : others);
+			settled &= fabsf(edges[j].to_item - before) <= SETTLED * edges[j].to_item;
 		}
 		i = end;
 	}
+	return settled;
 }
 
 /* Tells each row what its items say. */
@@ -188,11 +194,19 @@ tell_rows(Graph *graph, float repeats)
 
 		/* In logarithms, as a million rows may claim one item; with the digits that what is left needs, once a sure row's own is taken out. */
 		for (end = i; end < graph->n && edges[graph->by_item[end]].item == item; end++)
-			sum += log1pf(repeats * edges[graph->by_item[end]].to_item);
-		for (j = i; j < end; j++)
+			;
+		for (j = i; end - i > 1 && j < end; j++)
 		{
 			Edge	   *edge = &edges[graph->by_item[j]];
-			float		others = (float) (sum - log1pf(repeats * edge->to_item));
+
+			edge->to_row = log1pf(repeats * edge->to_item);
+			sum += edge->to_row;
+		}
+		/* An item that one row has is as it was: it says 1. */
+		for (j = i; end - i > 1 && j < end; j++)
+		{
+			Edge	   *edge = &edges[graph->by_item[j]];
+			float		others = (float) (sum - edge->to_row);
 			float		product = expm1f(others < 0 ? 0 : others > MOST_LOG_ODDS ? MOST_LOG_ODDS : others);
 
 			edge->to_row = (product + 1) / (1 + product / repeats);
@@ -212,14 +226,11 @@ propagate(Graph *graph, const MatchRow *rows, const MatchShares *shares)
 		Edge	   *edge = &graph->edges[i];
 
 		edge->odds = odds_of(rows[edge->row].found[edge->number].score + shares->shift);
+		edge->to_item = 0;
 		edge->to_row = 1;
 	}
-	for (round = 0; round < ROUNDS; round++)
-	{
-		tell_items(graph);
+	for (round = 0; !tell_items(graph) && round < ROUNDS; round++)
 		tell_rows(graph, shares->repeats);
-	}
-	tell_items(graph);
 }
 
 static float
@@ -282,6 +293,7 @@ assign_estimate(const MatchRow *rows, size_t n, MatchShares *shares)
 	{
 		double		sum = 0;
 		float		share;
+		float		before = now.shift;
 
 		propagate(&graph, rows, &now);
 		for (i = 0; i < graph.n; i++)
@@ -290,6 +302,8 @@ assign_estimate(const MatchRow *rows, size_t n, MatchShares *shares)
 		share = share < 0.001f ? 0.001f : share > 0.999f ? 0.999f : share;
 		now.shift = logf(share / (1 - share));
 		now.shift = now.shift > HIGHEST_SHIFT ? HIGHEST_SHIFT : now.shift < LOWEST_SHIFT ? LOWEST_SHIFT : now.shift;
+		if (fabsf(now.shift - before) < SETTLED_SHIFT)
+			break;
 	}
 	shares->shift = now.shift * trust;
 	graph_free(&graph);
