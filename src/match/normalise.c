@@ -2,12 +2,11 @@
  * normalise.c
  *	  Splits folded product text into tokens.
  *
- * A run of letters and digits is a token.  A number with its unit, attached or not, is one token whose hash is that of its value in the
- * base unit, so that "64 GB", "64gb" and 14" and "14 in" meet.  Runs that a hyphen joins, and a short word before a number, also give the
- * joined code as one further token: dsc-w150 gives dsc, w150 and, spanning both, dscw150.  So it meets the code written in one word, and
- * the parts that it spans then count as found.
+ * A run of letters and digits is a token; quantity.c makes one of a number and its unit, code.c says how model numbers are compared.  Runs
+ * that a hyphen joins, and a short word before a number, also give the joined code as one further token: dsc-w150 gives dsc, w150 and,
+ * spanning both, dscw150.  So it meets the code written in one word, and the parts that it spans then count as found.
  */
-#include "match/normalise.h"
+#include "match/tokens.h"
 
 #include <string.h>
 
@@ -15,180 +14,6 @@
 
 /* Runs that hyphens join and that are taken for one code: mb13-red-see-v2. */
 #define LONGEST_CHAIN 5
-
-/* Letters and digits without a break, and what stands before it. */
-typedef struct Run
-{
-	uint16_t	start;
-	uint16_t	length;
-	uint8_t		letters;
-	uint8_t		digits;
-	bool		point;			/* digits with a decimal point */
-	char		joint;			/* the single character between this run and the one before; ' ' for anything else */
-	bool		inches;			/* a double quote follows the number */
-	bool		apart;			/* a dash, bar or bracket stands before it: what comes is about something else */
-} Run;
-
-typedef struct UnitName
-{
-	const char *name;
-	uint8_t		unit;
-	bool		attached_only;	/* too short to be believed after a space */
-	float		scale;
-} UnitName;
-
-/* In order of names. */
-static const UnitName unit_names[] = {
-	{"a", UNIT_AMPERE, true, 1}, {"ah", UNIT_AMPERE_HOUR, false, 1}, {"amp", UNIT_AMPERE, false, 1}, {"amps", UNIT_AMPERE, false, 1},
-	{"bit", UNIT_BIT, false, 1}, {"bits", UNIT_BIT, false, 1}, {"btu", UNIT_BTU, false, 1}, {"btus", UNIT_BTU, false, 1},
-	{"ch", UNIT_CHANNEL, false, 1}, {"channel", UNIT_CHANNEL, false, 1}, {"channels", UNIT_CHANNEL, false, 1},
-	{"cm", UNIT_METRE, false, 0.01f}, {"count", UNIT_PACK, false, 1}, {"cpm", UNIT_PER_MINUTE, false, 1}, {"ct", UNIT_PACK, false, 1},
-	{"cu", UNIT_CUBIC, false, 1}, {"cubic", UNIT_CUBIC, false, 1}, {"dpi", UNIT_DPI, false, 1}, {"feet", UNIT_METRE, false, 0.3048f},
-	{"foot", UNIT_METRE, false, 0.3048f}, {"ft", UNIT_METRE, false, 0.3048f}, {"g", UNIT_GRAM, true, 1},
-	{"gal", UNIT_LITRE, false, 3.785f}, {"gallon", UNIT_LITRE, false, 3.785f}, {"gallons", UNIT_LITRE, false, 3.785f},
-	{"gb", UNIT_BYTE, false, 1e9f}, {"ghz", UNIT_HERTZ, false, 1e9f}, {"gigabyte", UNIT_BYTE, false, 1e9f},
-	{"gigabytes", UNIT_BYTE, false, 1e9f}, {"gram", UNIT_GRAM, false, 1}, {"grams", UNIT_GRAM, false, 1},
-	{"hour", UNIT_HOUR, false, 1}, {"hours", UNIT_HOUR, false, 1}, {"hr", UNIT_HOUR, false, 1}, {"hrs", UNIT_HOUR, false, 1},
-	{"hz", UNIT_HERTZ, false, 1}, {"in", UNIT_METRE, true, 0.0254f}, {"inch", UNIT_METRE, false, 0.0254f},
-	{"inches", UNIT_METRE, false, 0.0254f}, {"kb", UNIT_BYTE, false, 1e3f}, {"kg", UNIT_GRAM, false, 1000},
-	{"khz", UNIT_HERTZ, false, 1e3f}, {"kw", UNIT_WATT, false, 1000}, {"l", UNIT_LITRE, true, 1}, {"lb", UNIT_GRAM, false, 453.6f},
-	{"lbs", UNIT_GRAM, false, 453.6f}, {"liter", UNIT_LITRE, false, 1}, {"liters", UNIT_LITRE, false, 1},
-	{"litre", UNIT_LITRE, false, 1}, {"litres", UNIT_LITRE, false, 1}, {"mah", UNIT_AMPERE_HOUR, false, 0.001f},
-	{"mb", UNIT_BYTE, false, 1e6f}, {"megapixel", UNIT_PIXEL, false, 1}, {"megapixels", UNIT_PIXEL, false, 1},
-	{"meter", UNIT_METRE, false, 1}, {"meters", UNIT_METRE, false, 1}, {"metre", UNIT_METRE, false, 1},
-	{"metres", UNIT_METRE, false, 1}, {"mhz", UNIT_HERTZ, false, 1e6f}, {"ml", UNIT_LITRE, false, 0.001f},
-	{"mm", UNIT_METRE, false, 0.001f}, {"mp", UNIT_PIXEL, false, 1}, {"ounce", UNIT_GRAM, false, 28.35f},
-	{"ounces", UNIT_GRAM, false, 28.35f}, {"oz", UNIT_GRAM, false, 28.35f}, {"pack", UNIT_PACK, false, 1},
-	{"packs", UNIT_PACK, false, 1}, {"page", UNIT_PAGE, false, 1}, {"pages", UNIT_PAGE, false, 1}, {"pc", UNIT_PACK, false, 1},
-	{"pcs", UNIT_PACK, false, 1}, {"piece", UNIT_PACK, false, 1}, {"pieces", UNIT_PACK, false, 1}, {"pk", UNIT_PACK, false, 1},
-	{"port", UNIT_PORT, false, 1}, {"ports", UNIT_PORT, false, 1}, {"pound", UNIT_GRAM, false, 453.6f},
-	{"pounds", UNIT_GRAM, false, 453.6f}, {"ppm", UNIT_PER_MINUTE, false, 1}, {"qt", UNIT_LITRE, false, 0.9464f},
-	{"rpm", UNIT_PER_MINUTE, false, 1}, {"sheet", UNIT_PAGE, false, 1}, {"sheets", UNIT_PAGE, false, 1},
-	{"tb", UNIT_BYTE, false, 1e12f}, {"v", UNIT_VOLT, true, 1}, {"volt", UNIT_VOLT, false, 1}, {"volts", UNIT_VOLT, false, 1},
-	{"w", UNIT_WATT, true, 1}, {"watt", UNIT_WATT, false, 1}, {"watts", UNIT_WATT, false, 1}, {"x", UNIT_TIMES, true, 1},
-	{"yd", UNIT_METRE, false, 0.9144f}, {"yds", UNIT_METRE, false, 0.9144f},
-};
-
-typedef struct WordMeaning
-{
-	const char *word;
-	uint8_t		length;
-	uint8_t		condition;
-	float		pack;			/* 0 where it says nothing of it */
-} WordMeaning;
-
-/* Names of colours and finishes; several names of one colour stand for the same bit. */
-typedef struct ColourName
-{
-	const char *name;
-	uint8_t		length;
-	uint8_t		bit;
-} ColourName;
-
-#define TEXT(s) s, sizeof(s) - 1
-
-static const ColourName colour_names[] = {
-	{TEXT("black"), 0}, {TEXT("bk"), 0}, {TEXT("blk"), 0}, {TEXT("white"), 1}, {TEXT("wh"), 1}, {TEXT("wht"), 1}, {TEXT("whi"), 1}, {TEXT("silver"), 2}, {TEXT("slv"), 2}, {TEXT("slvr"), 2}, {TEXT("gray"), 3},
-	{TEXT("grey"), 3}, {TEXT("gry"), 3}, {TEXT("red"), 4}, {TEXT("rd"), 4}, {TEXT("blue"), 5}, {TEXT("blu"), 5}, {TEXT("green"), 6}, {TEXT("grn"), 6}, {TEXT("pink"), 7}, {TEXT("pnk"), 7},
-	{TEXT("yellow"), 8}, {TEXT("ylw"), 8}, {TEXT("orange"), 9}, {TEXT("purple"), 10}, {TEXT("brown"), 11}, {TEXT("brn"), 11}, {TEXT("gold"), 12}, {TEXT("titanium"), 13},
-	{TEXT("cyan"), 14}, {TEXT("magenta"), 15}, {TEXT("clear"), 16}, {TEXT("clr"), 16}, {TEXT("stainless"), 17}, {TEXT("ss"), 17}, {TEXT("beige"), 18}, {TEXT("ivory"), 19},
-	{TEXT("bronze"), 20}, {TEXT("chrome"), 21}, {TEXT("cherry"), 22}, {TEXT("walnut"), 23}, {TEXT("oak"), 24}, {TEXT("maple"), 25}, {TEXT("mahogany"), 26},
-};
-
-static const WordMeaning word_meanings[] = {
-	{TEXT("compatible"), CONDITION_COMPATIBLE, 0}, {TEXT("replacement"), CONDITION_COMPATIBLE, 0}, {TEXT("replaces"), CONDITION_COMPATIBLE, 0},
-	{TEXT("remanufactured"), CONDITION_REMADE, 0}, {TEXT("reman"), CONDITION_REMADE, 0}, {TEXT("recycled"), CONDITION_REMADE, 0},
-	{TEXT("refurbished"), CONDITION_REFURBISHED, 0}, {TEXT("refurb"), CONDITION_REFURBISHED, 0}, {TEXT("renewed"), CONDITION_REFURBISHED, 0},
-	{TEXT("reconditioned"), CONDITION_REFURBISHED, 0}, {TEXT("recertified"), CONDITION_REFURBISHED, 0}, {TEXT("preowned"), CONDITION_REFURBISHED, 0},
-	{TEXT("bundle"), CONDITION_BUNDLE, 0}, {TEXT("bundled"), CONDITION_BUNDLE, 0}, {TEXT("twin"), 0, 2}, {TEXT("dual"), 0, 2}, {TEXT("triple"), 0, 3},
-	{TEXT("dozen"), 0, 12},
-};
-
-/* Words that say that the number before or after them counts pieces. */
-static bool
-is_pack_word(const char *s, size_t n)
-{
-	return (n == 4 && memcmp(s, "pack", 4) == 0) || (n == 2 && memcmp(s, "pk", 2) == 0) || (n == 3 && memcmp(s, "set", 3) == 0) ||
-		(n == 3 && memcmp(s, "box", 3) == 0) || (n == 4 && memcmp(s, "case", 4) == 0) || (n == 6 && memcmp(s, "carton", 6) == 0) ||
-		(n == 3 && memcmp(s, "lot", 3) == 0);
-}
-
-/* Sizes of clothes, in order; numbers of sizes come after them. */
-static const char *const size_names[] = {"xxs", "xs", "s", "m", "l", "xl", "xxl", "xxxl", "2xl", "3xl", "4xl", "5xl"};
-static const float size_values[] = {1, 2, 3, 4, 5, 6, 7, 8, 7, 8, 9, 10};
-
-#define SIZE_NUMBERS 100.0f
-
-/* The size that a name stands for, or 0.  A single letter is one only after the word size. */
-static float
-read_size(const char *s, size_t n, bool after_word)
-{
-	size_t		i;
-
-	for (i = 0; i < sizeof(size_names) / sizeof(size_names[0]); i++)
-		if (strlen(size_names[i]) == n && memcmp(size_names[i], s, n) == 0 && (n > 1 || after_word))
-			return size_values[i];
-	return 0;
-}
-
-/* The unit of this name, or NULL. */
-static const UnitName *
-find_unit(const char *s, size_t n, bool attached)
-{
-	int			low = 0;
-	int			high = (int) (sizeof(unit_names) / sizeof(unit_names[0])) - 1;
-
-	while (low <= high)
-	{
-		int			middle = (low + high) / 2;
-		const char *name = unit_names[middle].name;
-		int			order = strncmp(s, name, n);
-
-		if (order == 0 && name[n] != '\0')
-			order = -1;
-		if (order == 0)
-			return unit_names[middle].attached_only && !attached ? NULL : &unit_names[middle];
-		if (order < 0)
-			high = middle - 1;
-		else
-			low = middle + 1;
-	}
-	return NULL;
-}
-
-static bool
-is_digit(char c)
-{
-	return c >= '0' && c <= '9';
-}
-
-static bool
-is_letter(char c)
-{
-	return (c >= 'a' && c <= 'z') || (unsigned char) c >= 0x80;
-}
-
-/* The number that the leading digits (with a point) spell. */
-static float
-read_number(const char *s, size_t n, size_t *taken)
-{
-	double		value = 0;
-	double		place = 1;
-	bool		fraction = false;
-	size_t		i;
-
-	for (i = 0; i < n && (is_digit(s[i]) || s[i] == '.'); i++)
-	{
-		if (s[i] == '.')
-			fraction = true;
-		else if (fraction)
-			value += (s[i] - '0') * (place /= 10);
-		else if (value < 1e15)
-			value = value * 10 + (s[i] - '0');
-	}
-	*taken = i;
-	return (float) value;
-}
 
 /* Whether what stands between two runs sets them apart: " - ", a bar, a bracket. */
 static bool
@@ -252,22 +77,9 @@ find_runs(char *s, size_t n, Run runs[MAX_RUNS])
 	return count;
 }
 
-/* Notes the colour that a word or the ending of a code names.  Short forms are believed at the end of a code only: blu-ray. */
-static void
-note_colour(TokenList *list, const char *text, size_t length, bool ending)
-{
-	size_t		i;
-
-	if (!ending && (length < 3 || (length == 3 && memcmp(text, "blu", 3) == 0) || (length == 3 && memcmp(text, "clr", 3) == 0)))
-		return;
-	for (i = 0; i < sizeof(colour_names) / sizeof(colour_names[0]); i++)
-		if (colour_names[i].length == length && memcmp(colour_names[i].name, text, length) == 0)
-			list->colours |= 1u << colour_names[i].bit;
-}
-
 /* Makes room for a token with a copy of its text, cut to NORM_TOKEN_BYTES.  Returns NULL when the list is full. */
-static Token *
-new_token(TokenList *list, const char *text, size_t length)
+Token *
+token_new(TokenList *list, const char *text, size_t length)
 {
 	Token	   *token;
 	size_t		kept = length > NORM_TOKEN_BYTES ? NORM_TOKEN_BYTES : length;
@@ -284,168 +96,6 @@ new_token(TokenList *list, const char *text, size_t length)
 	memcpy(list->text + list->text_used, text, kept);
 	list->text_used += (int) kept;
 	return token;
-}
-
-/* Length of a code without its ending of up to four letters, or all of it where too little would be left. */
-static size_t
-stem_length(const char *text, size_t length)
-{
-	size_t		n = length;
-
-	while (n > 0 && is_letter(text[n - 1]))
-		n--;
-	return n < 4 || length - n > 4 ? length : n;
-}
-
-/* Hash of a code without its ending of letters, which is what colours and regions differ in. */
-uint32_t
-code_stem(uint64_t seed, const char *text, size_t length)
-{
-	return (uint32_t) text_hash(seed, text, stem_length(text, length)) | 1;
-}
-
-/* The letters after a code's stem, five bits each, the first three; 0 where there are none. */
-static uint16_t
-code_suffix(const char *text, size_t length, size_t stem)
-{
-	uint16_t	suffix = 0;
-	int			i;
-
-	for (i = 0; i < 3; i++)
-	{
-		size_t		at = stem + (size_t) i;
-		bool		letter = at < length && text[at] >= 'a' && text[at] <= 'z';
-
-		suffix = (uint16_t) (suffix << 5 | (letter ? text[at] - 'a' + 1 : 0));
-	}
-	return suffix;
-}
-
-/* The colour that a suffix names, as a bit, or 0. */
-static uint32_t
-suffix_colour(uint16_t suffix)
-{
-	char		text[3];
-	size_t		n;
-	size_t		i;
-
-	for (n = 0; n < 3 && (suffix >> (10 - 5 * n) & 31) != 0; n++)
-		text[n] = (char) ('a' + (suffix >> (10 - 5 * n) & 31) - 1);
-	for (i = 0; n > 1 && i < sizeof(colour_names) / sizeof(colour_names[0]); i++)
-		if (memcmp(colour_names[i].name, text, n) == 0 && (n == 3 || colour_names[i].length == n))
-			return 1u << colour_names[i].bit;
-	return 0;
-}
-
-/* Sets what a code is compared by. */
-void
-code_describe(uint64_t seed, const char *text, size_t length, Token *token)
-{
-	size_t		stem = stem_length(text, length);
-	size_t		i;
-
-	token->hash = text_hash(seed, text, length);
-	token->kind = TOKEN_CODE;
-	token->stem = code_stem(seed, text, length);
-	token->suffix = code_suffix(text, length, stem);
-	token->unit = CODE_DIGITS;
-	for (i = 0; i < length; i++)
-		if (!is_digit(text[i]))
-			token->unit = 0;
-}
-
-/* Whether the endings of two codes of one stem may mean the same: w and wh, none and bk, bk and blk. */
-bool
-suffixes_agree(uint16_t a, uint16_t b)
-{
-	int			n;
-	uint32_t	colour;
-
-	for (n = 0; n < 3; n++)
-	{
-		unsigned	x = a >> (10 - 5 * n) & 31;
-		unsigned	y = b >> (10 - 5 * n) & 31;
-
-		if (x == 0 || y == 0)
-			return true;
-		if (x != y)
-			break;
-	}
-	colour = suffix_colour(a);
-	return n == 3 || (colour != 0 && colour == suffix_colour(b));
-}
-
-/* Adds what a code is found by beside itself: its stem, or its text after three letters. */
-static void
-add_code_part(TokenList *list, const char *text, size_t length)
-{
-	Token	   *token = new_token(list, text, length);
-
-	if (token == NULL)
-		return;
-	code_describe(list->seed, text, length, token);
-	token->suffix = 0;
-	token->span = SPAN_STEM;
-}
-
-/* Letters before a code that are likely not to be the maker's, or 0: hon10707rnn, tv24734, but not dscw150. */
-static size_t
-foreign_prefix(const char *text, size_t length)
-{
-	size_t		letters = 0;
-	size_t		run = 0;
-	size_t		digits = 0;
-	size_t		i;
-
-	while (letters < length && is_letter(text[letters]))
-		letters++;
-	while (letters + run < length && is_digit(text[letters + run]))
-		run++;
-	if (letters >= 1 && letters <= 4 && run >= 4)
-		return letters;
-	for (i = 3; i < length; i++)
-		digits += is_digit(text[i]);
-	return letters >= 3 && length >= 7 && digits >= 3 ? 3 : 0;
-}
-
-/* Adds a code, and its parts. */
-static void
-add_code(TokenList *list, const char *text, size_t length, int span)
-{
-	Token	   *token = new_token(list, text, length);
-	size_t		stem = stem_length(text, length);
-	size_t		prefix;
-
-	if (token == NULL)
-		return;
-	code_describe(list->seed, text, length, token);
-	token->span = (uint8_t) span;
-	if (stem < length)
-	{
-		note_colour(list, text + stem, length - stem, true);
-		add_code_part(list, text, stem);
-	}
-	prefix = foreign_prefix(text, length);
-	if (prefix > 0)
-		add_code_part(list, text + prefix, length - prefix);
-}
-
-static void
-add_quantity(TokenList *list, const char *text, size_t length, float value, const UnitName *unit)
-{
-	Token	   *token = new_token(list, text, length);
-	char		key[1 + sizeof(float)];
-
-	if (token == NULL)
-		return;
-	token->kind = TOKEN_QUANTITY;
-	token->unit = unit->unit;
-	token->value = value * unit->scale;
-	key[0] = (char) unit->unit;
-	memcpy(key + 1, &token->value, sizeof(float));
-	token->hash = text_hash(~list->seed, key, sizeof(key));
-	if (unit->unit == UNIT_PACK && value >= 1)
-		list->pack = value;
 }
 
 /* Copies a word, cut to NORM_TOKEN_BYTES, without the s of a plural: cables, batteries, boxes.  Returns its length. */
@@ -493,14 +143,13 @@ add_plain(TokenList *list, const char *s, const Run *run)
 	char		one[NORM_TOKEN_BYTES];
 	size_t		length;
 	size_t		taken;
-	size_t		i;
 
 	if (run->digits > 0 && run->letters > 0 && !run->point)
 	{
-		add_code(list, text, run->length, 1);
+		token_add_code(list, text, run->length, 1);
 		return;
 	}
-	token = new_token(list, text, run->length);
+	token = token_new(list, text, run->length);
 	if (token == NULL)
 		return;
 	if (run->digits > 0)
@@ -511,7 +160,7 @@ add_plain(TokenList *list, const char *s, const Run *run)
 		token->unit = token->kind == TOKEN_CODE ? CODE_DIGITS : 0;
 		/* The maker's own number inside a UPC is what others write alone. */
 		if (run->length == 12 && run->digits == 12)
-			add_code_part(list, text + 6, 5);
+			token_add_code_part(list, text + 6, 5);
 		return;
 	}
 	token->kind = TOKEN_WORD;
@@ -520,94 +169,7 @@ add_plain(TokenList *list, const char *s, const Run *run)
 	note_colour(list, text, run->length, false);
 	if (run->length <= 4)
 		read_roman(list, token, text, run->length);
-	for (i = 0; i < sizeof(word_meanings) / sizeof(word_meanings[0]); i++)
-		if (word_meanings[i].length == run->length && memcmp(word_meanings[i].word, text, run->length) == 0)
-			list->conditions |= word_meanings[i].condition;
-}
-
-/*
- * Reads a quantity that starts at run i: 64gb, 64 gb, 8-port, 14", 2 pack, pack of 2, dual pack.  Returns the runs taken, 0 where
- * there is none.
- */
-static int
-read_quantity(TokenList *list, const char *s, const Run *runs, int n, int i)
-{
-	static const UnitName inch = {"in", UNIT_METRE, false, 0.0254f};
-	static const UnitName pack = {"pack", UNIT_PACK, false, 1};
-	static const UnitName size = {"size", UNIT_SIZE, false, 1};
-	const Run  *run = &runs[i];
-	const char *text = s + run->start;
-	const UnitName *unit;
-	size_t		taken;
-	size_t		j;
-	float		value;
-
-	if (run->length == 4 && memcmp(text, "size", 4) == 0 && i + 1 < n && !runs[i + 1].point)
-	{
-		const char *name = s + runs[i + 1].start;
-
-		value = runs[i + 1].letters == 0 ? SIZE_NUMBERS + read_number(name, runs[i + 1].length, &taken) :
-			read_size(name, runs[i + 1].length, true);
-		if (value > 0)
-		{
-			add_quantity(list, name, runs[i + 1].length, value, &size);
-			return 2;
-		}
-	}
-	value = read_size(text, run->length, false);
-	if (value > 0)
-	{
-		add_quantity(list, text, run->length, value, &size);
-		return 1;
-	}
-	if (run->digits == 0)
-	{
-		if (is_pack_word(text, run->length) && i + 2 < n && runs[i + 1].length == 2 && memcmp(s + runs[i + 1].start, "of", 2) == 0 &&
-			runs[i + 2].letters == 0 && !runs[i + 2].point)
-		{
-			value = read_number(s + runs[i + 2].start, runs[i + 2].length, &taken);
-			add_quantity(list, s + runs[i + 2].start, runs[i + 2].length, value, &pack);
-			return 3;
-		}
-		for (j = 0; j < sizeof(word_meanings) / sizeof(word_meanings[0]); j++)
-			if (word_meanings[j].pack > 0 && word_meanings[j].length == run->length &&
-				memcmp(word_meanings[j].word, text, run->length) == 0 && i + 1 < n &&
-				is_pack_word(s + runs[i + 1].start, runs[i + 1].length))
-			{
-				add_quantity(list, text, run->length, word_meanings[j].pack, &pack);
-				return 2;
-			}
-		return 0;
-	}
-	if (!is_digit(text[0]))
-		return 0;
-	value = read_number(text, run->length, &taken);
-	if (run->inches && taken == run->length)
-	{
-		add_quantity(list, text, run->length, value, &inch);
-		return 1;
-	}
-	if (taken < run->length)
-	{
-		unit = find_unit(text + taken, run->length - taken, true);
-		if (unit == NULL || run->digits > 6)
-			return 0;
-		add_quantity(list, text, run->length, value, unit);
-		return 1;
-	}
-	if (i + 1 < n && runs[i + 1].digits == 0 && (runs[i + 1].joint == '-' || runs[i + 1].joint == ' ' || runs[i + 1].joint == '/'))
-	{
-		unit = find_unit(s + runs[i + 1].start, runs[i + 1].length, false);
-		/* 12/case */
-		if (unit == NULL && runs[i + 1].joint == '/' && is_pack_word(s + runs[i + 1].start, runs[i + 1].length))
-			unit = &pack;
-		if (unit != NULL)
-		{
-			add_quantity(list, text, run->length, value, unit);
-			return 2;
-		}
-	}
-	return 0;
+	list->conditions |= word_condition(text, run->length);
 }
 
 /* Whether run b continues the code that run a began. */
@@ -645,7 +207,7 @@ add_joined(TokenList *list, const char *s, const Run *runs, int first, int last)
 	/* 6-disc, blu-ray and ipad 2 are words. */
 	if (digits == 0 || (digits < 3 && last - first == 1 && (runs[first].letters == 0 || runs[last].joint == ' ')))
 	{
-		Token	   *token = new_token(list, joined, n);
+		Token	   *token = token_new(list, joined, n);
 
 		if (token == NULL)
 			return;
@@ -654,7 +216,7 @@ add_joined(TokenList *list, const char *s, const Run *runs, int first, int last)
 		token->span = (uint8_t) span;
 	}
 	else
-		add_code(list, joined, n, span);
+		token_add_code(list, joined, n, span);
 }
 
 /* A short word before a number or code, as in "iwdc 6125": the two may be one code elsewhere. */
@@ -804,6 +366,6 @@ tokens_add_code(TokenList *list, const char *text, size_t length)
 			list->tokens[i].after_for = false;
 			return true;
 		}
-	add_code(list, squeezed, n, 1);
+	token_add_code(list, squeezed, n, 1);
 	return true;
 }
