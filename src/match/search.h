@@ -33,6 +33,7 @@ typedef struct QueryToken
 	uint32_t	stem;
 	float		value;
 	uint32_t	hash;
+	uint8_t		number;			/* of the item's token, NORM_TOKENS where it is of several */
 } QueryToken;
 
 #define QUERY_SLOTS 256
@@ -56,6 +57,9 @@ extern void scratch_free(MatchScratch *scratch);
 extern int	match_candidates(const MatchIndex *index, MatchScratch *scratch, const MatchItem *item, uint32_t candidates[MAX_CANDIDATES]);
 extern const MatchQuery *match_query(const MatchScratch *scratch);
 extern int	match_search(const MatchIndex *index, MatchScratch *scratch, const MatchItem *item, MatchFound *found, int want);
+
+/* typo.c */
+extern uint32_t typo_find(const MatchIndex *index, const char *word, size_t length);
 
 /* features.c */
 extern void features_compare(const MatchIndex *index, const MatchQuery *query, uint32_t item, float features[N_FEATURES]);
