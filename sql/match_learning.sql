@@ -61,7 +61,7 @@ SELECT id, decision, state, decided_how FROM sync.staging WHERE id IN (3, 6, 7, 
 -- A decision that is changed changes its label; one that is taken back takes it back.
 UPDATE sync.staging SET decision = 'pending' WHERE id IN (1, 2);
 UPDATE sync.staging SET decision = 'approved' WHERE id = 2;
--- What was approved by itself is looked at afterwards.
+-- What was approved by itself is looked at afterwards.  The few of it that are found wrong are no sample: its score is not learnt from.
 UPDATE sync.staging SET match_correct = false WHERE id = 12;
 SELECT * FROM pg_temp.label WHERE staging_id IN (1, 2, 12) ORDER BY staging_id;
 SELECT decision, state FROM sync.staging WHERE id = 12;

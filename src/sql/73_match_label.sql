@@ -12,6 +12,9 @@
 --		by a filter (sync_approve_where() ...)	none: nobody looked at each
 --		by itself								none
 --
+-- A verdict on what was approved by itself is kept, but has no part in the supplier's curve: of thousands that nobody looks at, people say
+-- something of those few that are wrong, and the curve would take these for a fair sample.  match_audit_share draws one.
+--
 -- There is one label for each supplier, incoming SKU and variant: the newest word counts.  The labels of an entry are a function of what it
 -- is now, so a decision that is changed or taken back changes them.  The functions that triggers need are ordinary objects, as in
 -- 74_approval.sql.
@@ -43,7 +46,7 @@ BEGIN
 	COMMENT ON COLUMN sync.match_label.supplier IS 'Name of the connection; of tables matched outside the flow, what their caller names it.';
 	COMMENT ON COLUMN sync.match_label.incoming_id IS 'The supplier''s SKU; outside the flow, incoming_id of sync_match().';
 	COMMENT ON COLUMN sync.match_label.existing_id IS 'sync.variant.id; outside the flow, existing_id of sync_match().';
-	COMMENT ON COLUMN sync.match_label.log_odds IS 'The score, which is before the supplier''s calibration; null for a match that had none, such as a link.';
+	COMMENT ON COLUMN sync.match_label.log_odds IS 'The score, which is before the supplier''s calibration; null for a match that had none, such as a link, and for one that was approved by itself; only labels with a score shape confidences.';
 	COMMENT ON COLUMN sync.match_label.confidence IS 'What the matcher said then.';
 	COMMENT ON COLUMN sync.match_label.source IS 'decision on a staging entry, verdict by its match_correct, or review by sync_match_review().';
 	COMMENT ON COLUMN sync.staging.match_correct IS 'Whether this is the right product, if you want to say so: true or false, whatever you decide of the values, also afterwards. False on an update, or true on a new product, rejects the entry as long as it is open.';
@@ -55,7 +58,7 @@ BEGIN
 		DELETE FROM sync.match_label l WHERE l.staging_id = ANY (ids);
 		WITH entry AS MATERIALIZED (
 			SELECT s.id, s.run_id, s.connection, s.kind, s.sku, s.product_no, s.method, s.confidence, s.evidence, s.links, s.match_correct,
-				   s.decided_by, s.decided_at, e.correct,
+				   s.decided_by, s.decided_at, s.decided_how IS NOT DISTINCT FROM 'auto' AS by_itself, e.correct,
 				   (SELECT count(*) FROM jsonb_object_keys(s.links)) AS n_links
 			FROM sync.staging s
 			CROSS JOIN LATERAL (SELECT CASE
@@ -90,7 +93,7 @@ BEGIN
 			WHERE e.kind = 'create')
 		INSERT INTO sync.match_label AS o (supplier, incoming_id, existing_id, correct, log_odds, confidence, method, source, staging_id,
 										   run_id, decided_by, decided_at)
-		SELECT DISTINCT ON (e.connection, m.sku, m.variant) e.connection, m.sku, m.variant, e.correct, m.score::real, m.confidence, m.method,
+		SELECT DISTINCT ON (e.connection, m.sku, m.variant) e.connection, m.sku, m.variant, e.correct, CASE WHEN NOT e.by_itself THEN m.score::real END, m.confidence, m.method,
 			   CASE WHEN e.match_correct IS NULL THEN 'decision' ELSE 'verdict' END, e.id, e.run_id,
 			   CASE WHEN e.match_correct IS NULL THEN e.decided_by ELSE who.decided_by END,
 			   CASE WHEN e.match_correct IS NULL THEN e.decided_at ELSE now() END
