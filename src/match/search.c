@@ -219,9 +219,11 @@ query_prepare(const MatchIndex *index, const MatchItem *item, MatchQuery *query)
 {
 	uint8_t		plain[NORM_TOKENS];
 	int			n_plain = 0;
+	int			n_ranges = prefix_find(index, item, query->begun);
 	int			i;
 
 	query->item = item;
+	query->n_begun = 0;
 	query->n = 0;
 	query->weight = query->weight2 = 0;
 	query->max_idf = mindex_idf(index, 1);
@@ -231,9 +233,10 @@ query_prepare(const MatchIndex *index, const MatchItem *item, MatchQuery *query)
 		const Token *token = &item->tokens.tokens[i];
 		bool		extra = i >= item->tokens.n_title;
 		uint32_t	term = mindex_find_term(index, token->hash);
+		bool		begun = n_ranges > 0 && query->begun[0].number == i;
 		int			k = query->n;
 
-		if (!(term == UINT32_MAX && query_add_split(index, item, query, token, extra)) && query_add(index, query, token, term, extra))
+		if (!(term == UINT32_MAX && !begun && query_add_split(index, item, query, token, extra)) && query_add(index, query, token, term, extra))
 			query->tokens[query->n - 1].number = (uint8_t) i;
 		if (token->span != 1 || extra)
 			continue;
@@ -246,6 +249,7 @@ query_prepare(const MatchIndex *index, const MatchItem *item, MatchQuery *query)
 		query_add_joined(index, item, query, plain, n_plain - 1);
 	}
 	query_add_stems(query);
+	prefix_apply(index, query, n_ranges);
 }
 
 static void
@@ -391,7 +395,7 @@ mend_words(const MatchIndex *index, MatchQuery *query)
 		const Token *token;
 		uint32_t	term;
 
-		if (q->term != UINT32_MAX || q->kind != TOKEN_WORD || q->span != 1 || q->extra || q->number == NORM_TOKENS)
+		if (query_begun(query, i) != NULL || q->term != UINT32_MAX || q->kind != TOKEN_WORD || q->span != 1 || q->extra || q->number == NORM_TOKENS)
 			continue;
 		token = &query->item->tokens.tokens[q->number];
 		term = typo_find(index, query->item->tokens.text + token->start, token->length);
@@ -498,6 +502,24 @@ pick_candidates(MatchScratch *scratch)
 		add_candidate(scratch, best[j], false);
 }
 
+/* For what somebody types: walks the postings as prefix.c does, and adds the best items as candidates. */
+static void
+add_begun(const MatchIndex *index, MatchScratch *scratch)
+{
+	PrefixWalk	walk = {scratch->sums, scratch->touched, 0, MAX_POSTINGS + MAX_LIST, index->n_items};
+	uint32_t	best[MATCH_CANDIDATES];
+	uint8_t		order[QUERY_TOKENS];
+	int			n = order_tokens(&scratch->query, order);
+	int			i;
+
+	if ((n == 0 || scratch->query.tokens[order[0]].df > rare_limit(index)) && mend_words(index, &scratch->query))
+		n = order_tokens(&scratch->query, order);
+	prefix_walk(index, &scratch->query, order, n, &walk);
+	n = prefix_pick(index, &scratch->query, &walk, best);
+	for (i = 0; i < n; i++)
+		add_candidate(scratch, best[i], false);
+}
+
 /* Moves the candidates of the largest overlap to the front; those by key stay in any case.  Returns how many to compare. */
 static int
 rank_candidates(const MatchIndex *index, MatchScratch *scratch)
@@ -541,8 +563,13 @@ match_candidates(const MatchIndex *index, MatchScratch *scratch, const MatchItem
 	query_prepare(index, item, &scratch->query);
 	scratch->n_candidates = 0;
 	add_exact(index, scratch, item);
-	walk_postings(index, scratch);
-	pick_candidates(scratch);
+	if (scratch->query.n_begun > 0)
+		add_begun(index, scratch);
+	else
+	{
+		walk_postings(index, scratch);
+		pick_candidates(scratch);
+	}
 	n = rank_candidates(index, scratch);
 	memcpy(candidates, scratch->candidates, (size_t) n * sizeof(uint32_t));
 	return n;
