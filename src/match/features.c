@@ -17,6 +17,10 @@
 /* Of the overlap with an item that has the unfinished word only as the beginning of another. */
 #define ONLY_BEGUN 0.95f
 
+/* What a word that the query lacks takes from the overlap; where the query is still being typed, it may be to come. */
+#define MISSING 0.15f
+#define MISSING_TYPED 0.03f
+
 /* Weight of a term that df of the items have; what none has tells less than what one has. */
 float
 mindex_idf(const MatchIndex *index, uint32_t df)
@@ -89,7 +93,7 @@ features_overlap(const MatchIndex *index, const MatchQuery *query, uint32_t item
 			weight2 += query->tokens[i].idf * query->tokens[i].idf;
 	if (begun == BEGUN_ONLY)
 		weight2 *= ONLY_BEGUN;
-	return (stems + weight2) / (query->weight2 + 0.15f * (float) missing * query->max_idf * query->max_idf + 1e-6f);
+	return (stems + weight2) / (query->weight2 + (query->n_begun > 0 ? MISSING_TYPED : MISSING) * (float) missing * query->max_idf * query->max_idf + 1e-6f);
 }
 
 /* Reads the existing item's tokens and marks what is covered on both sides. */

@@ -12,7 +12,7 @@
 #include <math.h>
 #include <string.h>
 
-#define SHORTEST 2				/* letters and digits that are looked for */
+#define SHORTEST 2				/* letters and digits that are looked for, where there is no other word */
 #define MAX_LEAD 200000			/* items of the leading token */
 #define MAX_WALKED 400000		/* of all tokens */
 #define ENOUGH 512				/* items found, that are all measured by their forward lists */
@@ -24,16 +24,16 @@ is_text(char c)
 	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (unsigned char) c >= 0x80;
 }
 
-/* Length of the letters and digits at the end of folded text; 0 where they are too few to look for, or too many. */
+/* Bytes of the letters and digits at the end of folded text, and how many these are. */
 static size_t
-unfinished_length(const char *folded, size_t n)
+unfinished_length(const char *folded, size_t n, int *letters)
 {
 	size_t		length = 0;
-	int			letters = 0;
 
+	*letters = 0;
 	while (length < n && is_text(folded[n - length - 1]))
-		letters += ((unsigned char) folded[n - ++length] & 0xc0) != 0x80;
-	return letters >= SHORTEST && length < NORM_TOKEN_BYTES ? length : 0;
+		*letters += ((unsigned char) folded[n - ++length] & 0xc0) != 0x80;
+	return length;
 }
 
 /*
@@ -47,6 +47,7 @@ item_note_begun(MatchItem *item, const MatchText *title)
 	TokenList	list;
 	size_t		n;
 	size_t		length;
+	int			letters;
 	int			last;
 	int			i;
 
@@ -54,15 +55,15 @@ item_note_begun(MatchItem *item, const MatchText *title)
 	if (title->data == NULL || title->length > NORM_INPUT_BYTES)
 		return;
 	n = text_fold(title->data, title->length, folded, sizeof(folded));
-	length = unfinished_length(folded, n);
-	if (length == 0)
+	length = unfinished_length(folded, n, &letters);
+	if (length == 0 || length >= NORM_TOKEN_BYTES)
 		return;
 	/* The item's first tokens are those of the title. */
 	tokens_clear(&list, item->tokens.seed);
 	tokens_add(&list, title->data, title->length);
 	for (last = list.n - 1; last >= 0 && list.tokens[last].span != 1; last--)
 		;
-	if (last < 0 || list.tokens[last].kind == TOKEN_QUANTITY || list.tokens[last].length != length ||
+	if (last < 0 || (last == 0 && letters < SHORTEST) || list.tokens[last].kind == TOKEN_QUANTITY || list.tokens[last].length != length ||
 		memcmp(list.text + list.tokens[last].start, folded + n - length, length) != 0)
 		return;
 	for (i = last; i < list.n && item->n_begun < ITEM_BEGUN; i++)
@@ -245,11 +246,11 @@ token_pieces(const MatchIndex *index, const MatchQuery *query, int token, Pieces
 }
 
 /*
- * Adds a token's weight to the items of a piece, of its begun or of all items.  A sum below 0 has it already: an item may have
- * several terms of one range.
+ * Adds a token's weight to the sums of a piece's items, of new ones too where it leads.  What a range adds to becomes negative until all of
+ * the range was walked, since an item may have several terms of one.
  */
 static void
-walk_piece(PrefixWalk *walk, const uint32_t *postings, uint32_t count, float weight, bool lead)
+walk_piece(PrefixWalk *walk, const uint32_t *postings, uint32_t count, float weight, bool lead, bool range)
 {
 	uint32_t	i;
 
@@ -266,7 +267,7 @@ walk_piece(PrefixWalk *walk, const uint32_t *postings, uint32_t count, float wei
 				continue;
 			walk->touched[walk->n_touched++] = item;
 		}
-		walk->sums[item] = -(sum + weight);
+		walk->sums[item] = range ? -(sum + weight) : sum + weight;
 	}
 }
 
@@ -298,6 +299,7 @@ prefix_walk(const MatchIndex *index, const MatchQuery *query, const uint8_t *ord
 		const QueryToken *token = &query->tokens[order[i]];
 		bool		lead = walk->n_touched < ENOUGH;
 		float		weight = token->idf * token->idf * (token->extra ? 0.25f : 1);
+		bool		range = query_begun(query, order[i]) != NULL;
 		Pieces		pieces;
 
 		/* So few are all measured anyway. */
@@ -308,10 +310,10 @@ prefix_walk(const MatchIndex *index, const MatchQuery *query, const uint8_t *ord
 		{
 			if (pieces.counts[k] > MAX_LEAD)
 				pieces.counts[k] = MAX_LEAD;
-			walk_piece(walk, pieces.postings[k], pieces.counts[k], weight, lead);
+			walk_piece(walk, pieces.postings[k], pieces.counts[k], weight, lead, range);
 			walked += pieces.counts[k];
 		}
-		for (k = 0; k < pieces.n; k++)
+		for (k = 0; range && k < pieces.n; k++)
 			settle_piece(walk, pieces.postings[k], pieces.counts[k]);
 	}
 }
