@@ -250,7 +250,7 @@ token_pieces(const MatchIndex *index, const MatchQuery *query, int token, Pieces
  * the range was walked, since an item may have several terms of one.
  */
 static void
-walk_piece(PrefixWalk *walk, const uint32_t *postings, uint32_t count, float weight, bool lead, bool range)
+walk_piece(const MatchIndex *index, PrefixWalk *walk, const uint32_t *postings, uint32_t count, float weight, bool lead, bool range)
 {
 	uint32_t	i;
 
@@ -259,7 +259,7 @@ walk_piece(PrefixWalk *walk, const uint32_t *postings, uint32_t count, float wei
 		uint32_t	item = postings[i];
 		float		sum;
 
-		if (item >= walk->n_items || (sum = walk->sums[item]) < 0)
+		if (item >= index->n_items || (sum = walk->sums[item]) < 0)
 			continue;
 		if (sum == 0)
 		{
@@ -273,12 +273,12 @@ walk_piece(PrefixWalk *walk, const uint32_t *postings, uint32_t count, float wei
 
 /* Makes the sums of a piece's items positive again. */
 static void
-settle_piece(PrefixWalk *walk, const uint32_t *postings, uint32_t count)
+settle_piece(const MatchIndex *index, PrefixWalk *walk, const uint32_t *postings, uint32_t count)
 {
 	uint32_t	i;
 
 	for (i = 0; i < count; i++)
-		if (postings[i] < walk->n_items)
+		if (postings[i] < index->n_items)
 			walk->sums[postings[i]] = fabsf(walk->sums[postings[i]]);
 }
 
@@ -286,14 +286,13 @@ settle_piece(PrefixWalk *walk, const uint32_t *postings, uint32_t count)
  * Adds up the weights of the query's tokens, order[], for the items that have the rarest of them, and for those of the next as long as few
  * were found.
  */
-void
-prefix_walk(const MatchIndex *index, const MatchQuery *query, const uint8_t *order, int n, PrefixWalk *walk)
+static void
+walk_tokens(const MatchIndex *index, const MatchQuery *query, const uint8_t *order, int n, PrefixWalk *walk)
 {
 	uint32_t	walked = 0;
 	int			i;
 	int			k;
 
-	walk->n_touched = 0;
 	for (i = 0; i < n && walked < MAX_WALKED; i++)
 	{
 		const QueryToken *token = &query->tokens[order[i]];
@@ -310,11 +309,11 @@ prefix_walk(const MatchIndex *index, const MatchQuery *query, const uint8_t *ord
 		{
 			if (pieces.counts[k] > MAX_LEAD)
 				pieces.counts[k] = MAX_LEAD;
-			walk_piece(walk, pieces.postings[k], pieces.counts[k], weight, lead, range);
+			walk_piece(index, walk, pieces.postings[k], pieces.counts[k], weight, lead, range);
 			walked += pieces.counts[k];
 		}
 		for (k = 0; range && k < pieces.n; k++)
-			settle_piece(walk, pieces.postings[k], pieces.counts[k]);
+			settle_piece(index, walk, pieces.postings[k], pieces.counts[k]);
 	}
 }
 
@@ -369,18 +368,24 @@ keep_highest(const PrefixWalk *walk, uint32_t heap[ENOUGH])
 	return n;
 }
 
-/* Picks the items that are most like the query, and sets all sums back to 0.  Returns how many there are. */
+/*
+ * Finds the items that are most like a query with unfinished words, whose tokens that the index has are given, rarest first.  Returns how
+ * many there are, most promising first.
+ */
 int
-prefix_pick(const MatchIndex *index, const MatchQuery *query, PrefixWalk *walk, uint32_t best[MATCH_CANDIDATES])
+prefix_candidates(const MatchIndex *index, const MatchQuery *query, const uint8_t *order, int n_order, PrefixWalk *walk,
+				  uint32_t best[MATCH_CANDIDATES])
 {
 	uint32_t	heap[ENOUGH];
 	float		overlaps[MATCH_CANDIDATES];
-	int			n_kept = keep_highest(walk, heap);
+	int			n_kept;
 	int			n = 0;
 	int			i;
 	int			j;
 	uint32_t	k;
 
+	walk_tokens(index, query, order, n_order, walk);
+	n_kept = keep_highest(walk, heap);
 	for (i = 0; i < n_kept; i++)
 	{
 		float		overlap = features_overlap(index, query, heap[i]);

@@ -78,21 +78,33 @@ typedef struct PrefixWalk
 	uint32_t   *touched;
 	uint32_t	n_touched;
 	uint32_t	room;			/* in touched */
-	uint32_t	n_items;
 } PrefixWalk;
 
 extern int	prefix_find(const MatchIndex *index, const MatchItem *item, QueryBegun ranges[ITEM_BEGUN]);
 extern void prefix_apply(const MatchIndex *index, MatchQuery *query, int n_ranges);
-extern void prefix_walk(const MatchIndex *index, const MatchQuery *query, const uint8_t *order, int n, PrefixWalk *walk);
-extern int	prefix_pick(const MatchIndex *index, const MatchQuery *query, PrefixWalk *walk, uint32_t best[MATCH_CANDIDATES]);
+extern int	prefix_candidates(const MatchIndex *index, const MatchQuery *query, const uint8_t *order, int n_order, PrefixWalk *walk,
+							  uint32_t best[MATCH_CANDIDATES]);
 
 /* typo.c */
+extern bool typo_mend(const MatchIndex *index, MatchQuery *query);
 extern uint32_t typo_find(const MatchIndex *index, const char *word, size_t length);
 
 /* features.c */
 extern void features_compare(const MatchIndex *index, const MatchQuery *query, uint32_t item, float features[N_FEATURES]);
 extern float features_overlap(const MatchIndex *index, const MatchQuery *query, uint32_t item);
 extern float mindex_idf(const MatchIndex *index, uint32_t df);
+
+/* Lets a token of the query be found by its term. */
+static inline void
+query_add_slot(MatchQuery *query, int token)
+{
+	uint32_t	slot = query->tokens[token].term * UINT32_C(2654435761) >> 24;
+
+	while (query->slot_tokens[slot] != 0)
+		slot = (slot + 1) & (QUERY_SLOTS - 1);
+	query->slot_terms[slot] = query->tokens[token].term;
+	query->slot_tokens[slot] = (uint8_t) (token + 1);
+}
 
 /* The token of the query that has this term, or begins it, or -1. */
 static inline int

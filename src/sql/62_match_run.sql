@@ -33,7 +33,7 @@ BEGIN
 	COMMENT ON TABLE sync.match_calibration IS 'What the newest run of each supplier took for granted: confidence = 1 / (1 + exp(-(slope × score + offset))).';
 	COMMENT ON COLUMN sync.match_calibration.labels IS 'Reviews that slope and offset were fitted to, of which correct were of right matches; none: slope 1, offset 0.';
 	COMMENT ON COLUMN sync.match_calibration.share_shift IS 'Added to all scores, since more or fewer rows have a match than is usual; estimated from a sample.';
-	COMMENT ON COLUMN sync.match_calibration.repeats IS 'Odds that another row is a variant too that one row is: near 0 where the supplier''s rows are unique, at most 1.';
+	COMMENT ON COLUMN sync.match_calibration.repeats IS 'Odds that another row is a variant too that one row is: near 0 where the supplier''s rows are unique, at most 0.2.';
 END
 $install$;
 
@@ -221,7 +221,7 @@ BEGIN
 	FROM (SELECT count(*) AS claims FROM sync.match_result m
 		  WHERE m.run_id = match_repeats.run_id AND m.confidence >= 0.9 AND m.method <> 'link'
 		  GROUP BY m.variant_id) c;
-	RETURN greatest(least(share / (1 - share), 1), 0.005);
+	RETURN greatest(least(share / (1 - share), 0.2), 0.005);
 END
 $$;
 
