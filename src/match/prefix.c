@@ -13,8 +13,9 @@
 #include <string.h>
 
 #define SHORTEST 2				/* letters and digits that are looked for, where there is no other word */
-#define MAX_LEAD 200000			/* items of the leading token */
-#define MAX_WALKED 400000		/* of all tokens */
+#define MAX_LIST 100000			/* postings of one token that are walked */
+#define MAX_WALKED 200000		/* and of all */
+#define COMMON 20000			/* postings of a token that adds little where few items were found */
 #define ENOUGH 512				/* items found, that are all measured by their forward lists */
 #define COUNTED 64				/* postings of a range whose items are counted one by one */
 
@@ -302,13 +303,15 @@ walk_tokens(const MatchIndex *index, const MatchQuery *query, const uint8_t *ord
 		Pieces		pieces;
 
 		/* So few are all measured anyway. */
-		if (walk->n_touched > 0 && walk->n_touched < ENOUGH && token->df > MAX_LEAD / 10)
+		if (walk->n_touched > 0 && walk->n_touched < ENOUGH && token->df > COMMON)
 			break;
 		token_pieces(index, query, order[i], &pieces);
 		for (k = 0; k < pieces.n; k++)
 		{
-			if (pieces.counts[k] > MAX_LEAD)
-				pieces.counts[k] = MAX_LEAD;
+			if (pieces.counts[k] > MAX_LIST)
+				pieces.counts[k] = MAX_LIST;
+			if (i == 0 && pieces.counts[k] > walk->room)
+				pieces.counts[k] = walk->room;
 			walk_piece(index, walk, pieces.postings[k], pieces.counts[k], weight, lead, range);
 			walked += pieces.counts[k];
 		}
