@@ -19,7 +19,6 @@
 #define RARE 1000				/* items, at most, that have a token which finds something by itself */
 #define MAX_COMMON_LISTS 4		/* of common tokens, that are walked together */
 #define MAX_COMMON 200000		/* of the least common one */
-#define MAX_MENDED 3			/* unknown words of an item that are taken for misspelt ones */
 #define MIN_REMAINING 0.35f		/* share of an item's weight below which what is left cannot make a match alone */
 
 struct MatchScratch
@@ -60,17 +59,6 @@ scratch_free(MatchScratch *scratch)
 	free(scratch->sums);
 	free(scratch->touched);
 	free(scratch);
-}
-
-static void
-query_add_slot(MatchQuery *query, int token)
-{
-	uint32_t	slot = query->tokens[token].term * UINT32_C(2654435761) >> 24;
-
-	while (query->slot_tokens[slot] != 0)
-		slot = (slot + 1) & (QUERY_SLOTS - 1);
-	query->slot_terms[slot] = query->tokens[token].term;
-	query->slot_tokens[slot] = (uint8_t) (token + 1);
 }
 
 /* Lets tokens find the query's stems, but for those that it has as tokens of its own. */
@@ -219,9 +207,11 @@ query_prepare(const MatchIndex *index, const MatchItem *item, MatchQuery *query)
 {
 	uint8_t		plain[NORM_TOKENS];
 	int			n_plain = 0;
+	int			n_ranges = prefix_find(index, item, query->begun);
 	int			i;
 
 	query->item = item;
+	query->n_begun = 0;
 	query->n = 0;
 	query->weight = query->weight2 = 0;
 	query->max_idf = mindex_idf(index, 1);
@@ -231,9 +221,10 @@ query_prepare(const MatchIndex *index, const MatchItem *item, MatchQuery *query)
 		const Token *token = &item->tokens.tokens[i];
 		bool		extra = i >= item->tokens.n_title;
 		uint32_t	term = mindex_find_term(index, token->hash);
+		bool		begun = n_ranges > 0 && query->begun[0].number == i;
 		int			k = query->n;
 
-		if (!(term == UINT32_MAX && query_add_split(index, item, query, token, extra)) && query_add(index, query, token, term, extra))
+		if (!(term == UINT32_MAX && !begun && query_add_split(index, item, query, token, extra)) && query_add(index, query, token, term, extra))
 			query->tokens[query->n - 1].number = (uint8_t) i;
 		if (token->span != 1 || extra)
 			continue;
@@ -246,6 +237,7 @@ query_prepare(const MatchIndex *index, const MatchItem *item, MatchQuery *query)
 		query_add_joined(index, item, query, plain, n_plain - 1);
 	}
 	query_add_stems(query);
+	prefix_apply(index, query, n_ranges);
 }
 
 static void
@@ -378,38 +370,6 @@ walk_common(const MatchIndex *index, MatchScratch *scratch, const uint8_t order[
 	}
 }
 
-/* Takes unknown words for the known ones that they are most likely misspellings of.  Returns whether there are any. */
-static bool
-mend_words(const MatchIndex *index, MatchQuery *query)
-{
-	int			mended = 0;
-	int			i;
-
-	for (i = 0; i < query->n && mended < MAX_MENDED; i++)
-	{
-		QueryToken *q = &query->tokens[i];
-		const Token *token;
-		uint32_t	term;
-
-		if (q->term != UINT32_MAX || q->kind != TOKEN_WORD || q->span != 1 || q->extra || q->number == NORM_TOKENS)
-			continue;
-		token = &query->item->tokens.tokens[q->number];
-		term = typo_find(index, query->item->tokens.text + token->start, token->length);
-		if (term == UINT32_MAX || query_find(query, term) >= 0)
-			continue;
-		query->weight -= q->idf;
-		query->weight2 -= q->idf * q->idf;
-		q->term = term;
-		q->df = index->terms[term].df;
-		q->idf = mindex_idf(index, q->df);
-		query->weight += q->idf;
-		query->weight2 += q->idf * q->idf;
-		query_add_slot(query, i);
-		mended++;
-	}
-	return mended > 0;
-}
-
 /* Items, at most, that have a token which finds something by itself. */
 static uint32_t
 rare_limit(const MatchIndex *index)
@@ -433,7 +393,7 @@ walk_postings(const MatchIndex *index, MatchScratch *scratch)
 	uint32_t	j;
 
 	scratch->n_touched = 0;
-	if ((n == 0 || query->tokens[order[0]].df > rare_limit(index)) && mend_words(index, query))
+	if ((n == 0 || query->tokens[order[0]].df > rare_limit(index)) && typo_mend(index, query))
 		n = order_tokens(query, order);
 	if (n > 0 && query->tokens[order[0]].df > MAX_LIST)
 	{
@@ -498,6 +458,23 @@ pick_candidates(MatchScratch *scratch)
 		add_candidate(scratch, best[j], false);
 }
 
+/* Adds the candidates for what somebody types; see prefix.c. */
+static void
+add_begun(const MatchIndex *index, MatchScratch *scratch)
+{
+	PrefixWalk	walk = {scratch->sums, scratch->touched, 0, MAX_POSTINGS + MAX_LIST};
+	uint32_t	best[MATCH_CANDIDATES];
+	uint8_t		order[QUERY_TOKENS];
+	int			n = order_tokens(&scratch->query, order);
+	int			i;
+
+	if ((n == 0 || scratch->query.tokens[order[0]].df > rare_limit(index)) && typo_mend(index, &scratch->query))
+		n = order_tokens(&scratch->query, order);
+	n = prefix_candidates(index, &scratch->query, order, n, &walk, best);
+	for (i = 0; i < n; i++)
+		add_candidate(scratch, best[i], false);
+}
+
 /* Moves the candidates of the largest overlap to the front; those by key stay in any case.  Returns how many to compare. */
 static int
 rank_candidates(const MatchIndex *index, MatchScratch *scratch)
@@ -541,8 +518,13 @@ match_candidates(const MatchIndex *index, MatchScratch *scratch, const MatchItem
 	query_prepare(index, item, &scratch->query);
 	scratch->n_candidates = 0;
 	add_exact(index, scratch, item);
-	walk_postings(index, scratch);
-	pick_candidates(scratch);
+	if (scratch->query.n_begun > 0)
+		add_begun(index, scratch);
+	else
+	{
+		walk_postings(index, scratch);
+		pick_candidates(scratch);
+	}
 	n = rank_candidates(index, scratch);
 	memcpy(candidates, scratch->candidates, (size_t) n * sizeof(uint32_t));
 	return n;

@@ -12,6 +12,7 @@
 
 #define SHORTEST 5
 #define LONGEST 20
+#define MAX_MENDED 3			/* unknown words of an item that are taken for misspelt ones */
 
 /* The search for a misspelt word's term. */
 typedef struct TypoSearch
@@ -79,4 +80,37 @@ typo_find(const MatchIndex *index, const char *word, size_t length)
 		}
 	}
 	return search.best;
+}
+
+/* Takes unknown words for the known ones that they are most likely misspellings of.  Returns whether there are any. */
+bool
+typo_mend(const MatchIndex *index, MatchQuery *query)
+{
+	int			mended = 0;
+	int			i;
+
+	for (i = 0; i < query->n && mended < MAX_MENDED; i++)
+	{
+		QueryToken *q = &query->tokens[i];
+		const Token *token;
+		uint32_t	term;
+
+		if (q->term != UINT32_MAX || query_begun(query, i) != NULL || q->kind != TOKEN_WORD || q->span != 1 || q->extra ||
+			q->number == NORM_TOKENS)
+			continue;
+		token = &query->item->tokens.tokens[q->number];
+		term = typo_find(index, query->item->tokens.text + token->start, token->length);
+		if (term == UINT32_MAX || query_find(query, term) >= 0)
+			continue;
+		query->weight -= q->idf;
+		query->weight2 -= q->idf * q->idf;
+		q->term = term;
+		q->df = index->terms[term].df;
+		q->idf = mindex_idf(index, q->df);
+		query->weight += q->idf;
+		query->weight2 += q->idf * q->idf;
+		query_add_slot(query, i);
+		mended++;
+	}
+	return mended > 0;
 }
