@@ -28,6 +28,7 @@ typedef struct MatchSource
 	Oid			relation;
 	AttrNumber	columns[MATCH_COLUMNS];	/* 0 where it has none */
 	char	   *query;
+	char	   *alone_query;	/* without tables that inherit from it */
 } MatchSource;
 
 /* What malloc gave and threads that run, ended and freed with a memory context. */
