@@ -481,7 +481,7 @@ BEGIN
 		SET decision = 'approved', decided_by = 'product_sync', decided_at = now(), decided_how = 'auto',
 			reason = s.reason || format('; approved by itself: confidence %s is above %s', trunc(s.confidence::numeric, 3), threshold)
 		WHERE s.run_id = auto_approve.run_id AND s.state = 'open' AND s.decision = 'pending' AND s.confidence > threshold
-		  AND (creates OR s.kind = 'update')
+		  AND (creates OR s.kind = 'update') AND s.match_correct IS DISTINCT FROM (s.kind = 'create')
 		  AND s.flags <@ CASE WHEN creates THEN ARRAY['new_variant'] ELSE '{}'::text[] END
 		  AND NOT EXISTS (SELECT FROM sync.staging_field f WHERE f.staging_id = s.id AND f.decision <> 'pending')
 		RETURNING s.id),
