@@ -50,13 +50,20 @@ UPDATE sync.staging SET decision = 'rejected' WHERE id = 4;								-- the ERP do
 UPDATE sync.staging_field SET decision = 'rejected' WHERE staging_id = 5 AND path = 'title';
 UPDATE sync.staging SET decision = 'approved' WHERE id = 5;								-- right, with one value
 UPDATE sync.staging SET decision = 'rejected', match_correct = true WHERE id = 6;		-- right, but the values are not wanted
-SELECT entries FROM sync_approve_where('{"sku": "F-7"}');								-- nobody looked at it
+SELECT entries FROM sync_approve_where('{"sku": "F-7"}');								-- counts too
 UPDATE sync.staging SET match_correct = false WHERE id = 8;								-- wrong, and thereby rejected
 UPDATE sync.staging SET decision = 'approved' WHERE id = 9;								-- new: its candidate is wrong
 UPDATE sync.staging SET decision = 'rejected' WHERE id = 10;							-- not wanted, new or not
 UPDATE sync.staging SET decision = 'approved' WHERE id = 11;							-- a link is no estimate
 SELECT * FROM pg_temp.label ORDER BY staging_id;
 SELECT id, decision, state, decided_how FROM sync.staging WHERE id IN (3, 6, 7, 8) ORDER BY id;
+-- Where people decide by filter without looking, that is no review.
+BEGIN;
+UPDATE sync.setting SET value = 'false' WHERE name = 'match_learn_from_filters';
+UPDATE sync.staging SET decision = 'pending' WHERE id = 7;
+SELECT entries FROM sync_approve_where('{"sku": "F-7"}');
+SELECT count(*) FROM sync.match_label WHERE staging_id = 7;
+ROLLBACK;
 
 -- A decision that is changed changes its label; one that is taken back takes it back.
 UPDATE sync.staging SET decision = 'pending' WHERE id IN (1, 2);

@@ -157,23 +157,29 @@ calibrate_fit(const float *log_odds, const bool *right, size_t n, MatchCalibrati
 	calibration->offset = (float) fit.offset;
 }
 
-/* Probability of at most k successes in n tries, each with probability p, where 0 < p < 1. */
+/* Probability of i successes or fewer (down), or of i or more, in n tries.  The terms must fall in that direction. */
+static double
+binomial_tail(unsigned i, unsigned n, double p, bool down)
+{
+	double		term = exp(lgamma(n + 1.0) - lgamma(i + 1.0) - lgamma(n - i + 1.0) + i * log(p) + (n - i) * log1p(-p));
+	double		sum = 0;
+
+	while (term > sum * 1e-17)
+	{
+		sum += term;
+		if (i == (down ? 0 : n))
+			break;
+		term *= down ? i / (n - i + 1.0) * (1 - p) / p : (n - i) / (i + 1.0) * p / (1 - p);
+		i += down ? -1u : 1u;
+	}
+	return sum;
+}
+
+/* Probability of at most k successes in n tries, each with probability p, where k < n and 0 < p < 1. */
 static double
 binomial_at_most(unsigned k, unsigned n, double p)
 {
-	double		sum = 0;
-	unsigned	i;
-
-	for (i = 0; i <= k; i++)
-	{
-		double		term = exp(lgamma(n + 1.0) - lgamma(i + 1.0) - lgamma(n - i + 1.0) + i * log(p) + (n - i) * log1p(-p));
-
-		sum += term;
-		/* Past the highest term they only fall. */
-		if (i > n * p && term < sum * 1e-17)
-			break;
-	}
-	return sum;
+	return k <= n * p ? binomial_tail(k, n, p, true) : 1 - binomial_tail(k + 1, n, p, false);
 }
 
 /* The p at which at most k of n has this probability: it falls as p grows. */

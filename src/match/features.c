@@ -282,7 +282,7 @@ compare_numbers(const Pair *pair, float *f)
 		{
 			if (pair->terms[j]->kind != TOKEN_QUANTITY || pair->terms[j]->unit != q->unit)
 				continue;
-			if (fabsf(pair->terms[j]->detail.value - q->value) <= 0.03f * q->value)
+			if (fabsf(pair->terms[j]->detail.value - q->value) <= (q->unit == UNIT_SIZE ? 0 : 0.03f * q->value))
 				units_equal |= 1u << q->unit;
 			else if (!q->extra && !pair->extra[j] && !is_rounded(q->value, pair->terms[j]->detail.value))
 				units_other |= 1u << q->unit;
@@ -447,8 +447,8 @@ compare_offers(const Pair *pair, float *f)
  */
 static const uint8_t rarities[] = {
 	F_TITLE, F_TITLE_NEAR, F_INCOMING_COVERED, F_EXISTING_COVERED, F_INCOMING_RARE_MISSING, F_EXISTING_RARE_MISSING, F_WORDS,
-	F_WORDS_CONTAINED, F_WORD_UNIQUE, F_DESCRIBED, F_CODE_SHARED, F_CODE_UNIQUE, F_CODE_TAIL, F_CODE_CONFLICT, F_CODE_UNLIKE, F_CODE_EXTRA, F_CODE_PREFIX, F_CODE_VARIANT,
-	F_MPN_EQUAL, F_MPN_IN_TITLE, F_GTIN_EQUAL, F_GTIN_DAMAGED, F_SKU_EQUAL,
+	F_WORDS_CONTAINED, F_WORD_UNIQUE, F_DESCRIBED, F_CODE_SHARED, F_CODE_UNIQUE, F_CODE_TAIL, F_CODE_CONFLICT, F_CODE_UNLIKE,
+	F_CODE_EXTRA, F_CODE_PREFIX, F_CODE_VARIANT, F_MPN_EQUAL, F_MPN_IN_TITLE, F_GTIN_EQUAL, F_GTIN_DAMAGED, F_SKU_EQUAL,
 };
 
 /* Fills in all features of a pair. */

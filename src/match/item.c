@@ -86,7 +86,7 @@ item_prepare(MatchItem *item, const MatchFields *fields, uint64_t seed, const Br
 		prepare_brand(item, &fields->brand, aliases);
 	if (fields->mpn.data != NULL)
 	{
-		char		squeezed[NORM_TOKEN_BYTES];
+		char		squeezed[NORM_INPUT_BYTES];
 		size_t		n = text_squeeze(fields->mpn.data, fields->mpn.length, squeezed, sizeof(squeezed));
 
 		if (n > 0)

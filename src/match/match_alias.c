@@ -70,6 +70,7 @@ add_row(BrandPair *pairs, int n, TupleTableSlot *slot)
 	bool		nulls[2];
 	text	   *alias;
 	text	   *brand;
+	MatchText	names[2];
 	Datum		values[2] = {slot_getattr(slot, 1, &nulls[0]), slot_getattr(slot, 2, &nulls[1])};
 
 	if (nulls[0] || nulls[1])
@@ -81,7 +82,9 @@ add_row(BrandPair *pairs, int n, TupleTableSlot *slot)
 				 errhint("Delete those that your suppliers do not use.")));
 	alias = DatumGetTextPP(values[0]);
 	brand = DatumGetTextPP(values[1]);
-	if (brand_pair(&pairs[n], VARDATA_ANY(alias), VARSIZE_ANY_EXHDR(alias), VARDATA_ANY(brand), VARSIZE_ANY_EXHDR(brand)))
+	names[0] = match_utf8((MatchText) {VARDATA_ANY(alias), VARSIZE_ANY_EXHDR(alias)});
+	names[1] = match_utf8((MatchText) {VARDATA_ANY(brand), VARSIZE_ANY_EXHDR(brand)});
+	if (brand_pair(&pairs[n], names[0].data, names[0].length, names[1].data, names[1].length))
 		n++;
 	return n;
 }

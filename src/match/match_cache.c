@@ -9,6 +9,7 @@
  * - storage that this transaction made, and rows that it wrote: both may be undone and made again under the same numbers;
  * - what row-level security filters, views, foreign and partitioned tables, tables with children, system catalogs;
  * - columns whose text depends on more than their bytes: settings, names, generating expressions.
+ * Rows that are older than a column have its first default, which is part of the key: ADD COLUMN that is undone may come again with another.
  * A transaction number is only given again where the server lost the transaction: the log is flushed before an index is kept, and the
  * timeline is part of the key.
  *
@@ -24,6 +25,7 @@
 #include <utime.h>
 
 #include "access/heapam.h"
+#include "access/htup_details.h"
 #include "access/tableam.h"
 #include "access/transam.h"
 #include "access/xact.h"
@@ -44,6 +46,7 @@
 #include "storage/latch.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/float.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
@@ -77,10 +80,10 @@ typedef struct CacheKey
 	Oid			tablespace;
 	uint32		storage;
 	uint32		timeline;
+	uint32		missing;		/* of the columns' values in rows that are older than they */
 	Oid			types[MATCH_COLUMNS];
 	int32		columns[MATCH_COLUMNS];
 	int32		float_digits;
-	uint32		unused;
 } CacheKey;
 
 typedef struct CacheFile
@@ -138,6 +141,17 @@ is_plain_column(Relation relation, AttrNumber number, Oid *type)
 	}
 }
 
+/* Hash of a column's value in rows that were there before it, 0 where that is NULL. */
+static uint32
+missing_hash(Relation relation, AttrNumber number)
+{
+	Form_pg_attribute column = TupleDescAttr(RelationGetDescr(relation), number - 1);
+	bool		isnull;
+	Datum		value = getmissingattr(RelationGetDescr(relation), number, &isnull);
+
+	return isnull ? 0 : datum_image_hash(value, column->attbyval, column->attlen);
+}
+
 /* Whether equal fingerprints of the table mean equal contents; see the top of the file.  Fills what the key has of it. */
 static bool
 is_keepable(Relation relation, const MatchSource *source, CacheKey *key)
@@ -159,6 +173,8 @@ is_keepable(Relation relation, const MatchSource *source, CacheKey *key)
 		key->columns[i] = source->columns[i];
 		if (key->columns[i] != 0 && !is_plain_column(relation, source->columns[i], &key->types[i]))
 			return false;
+		if (key->columns[i] != 0)
+			key->missing = hash_combine(key->missing, missing_hash(relation, source->columns[i]));
 		if (key->types[i] == FLOAT4OID || key->types[i] == FLOAT8OID)
 			key->float_digits = extra_float_digits;
 	}
@@ -177,7 +193,7 @@ may_read(const MatchSource *source)
 	for (i = 0; !all && i < MATCH_COLUMNS; i++)
 		if (source->columns[i] != 0 && pg_attribute_aclcheck(source->relation, source->columns[i], GetUserId(), ACL_SELECT) != ACLCHECK_OK)
 			return false;
-	if (SPI_execute(psprintf("%s LIMIT 0", source->query), true, 0) != SPI_OK_SELECT)
+	if (SPI_execute(psprintf("%s LIMIT 0", source->alone_query), true, 0) != SPI_OK_SELECT)
 		return false;
 	SPI_freetuptable(SPI_tuptable);
 	return true;
@@ -379,7 +395,7 @@ build_and_keep(MatchOwner *owner, const MatchSource *source, const CacheFile *fi
 			return;
 		if (waits == MOST_WAITS)
 		{
-			match_build_index(owner, source->query, file->key);
+			match_build_index(owner, source->alone_query, file->key);
 			return;
 		}
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, WAIT_MILLISECONDS, PG_WAIT_EXTENSION);
@@ -390,7 +406,7 @@ build_and_keep(MatchOwner *owner, const MatchSource *source, const CacheFile *fi
 	{
 		if (!map_file(owner, file))
 		{
-			match_build_index(owner, source->query, file->key);
+			match_build_index(owner, source->alone_query, file->key);
 			keep_index(owner, file);
 		}
 	}
@@ -400,7 +416,7 @@ build_and_keep(MatchOwner *owner, const MatchSource *source, const CacheFile *fi
 	}
 	PG_END_TRY();
 	if (owner->index == NULL)
-		match_build_index(owner, source->query, file->key);
+		match_build_index(owner, source->alone_query, file->key);
 }
 
 /* Whether the table's index may be kept; names its file. */

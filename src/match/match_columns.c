@@ -157,7 +157,7 @@ choose_column(Relation relation, const FieldName *field, const char *side, Jsonb
 }
 
 /*
- * Sets the query by which the matcher reads a table, and the numbers of its columns.  Refuses a relation without rows, a mapping that is
+ * Sets the queries by which the matcher reads a table, and the numbers of its columns.  Refuses a relation without rows, a mapping that is
  * wrong, and a table without an id or without anything to match by.  The lock on the table stays until the transaction ends, as with any
  * query, so its name and columns do not change meanwhile.
  */
@@ -168,6 +168,7 @@ match_columns_read(MatchSource *source, Oid relation_oid, bool incoming, Jsonb *
 	Relation	relation = relation_open(relation_oid, AccessShareLock);
 	char		kind = relation->rd_rel->relkind;
 	StringInfoData query;
+	const char *table;
 	bool		usable = false;
 	int			i;
 
@@ -206,10 +207,10 @@ match_columns_read(MatchSource *source, Oid relation_oid, bool incoming, Jsonb *
 				 errmsg("the %s table \"%s\" has nothing to match by", side, RelationGetRelationName(relation)),
 				 errdetail("Its columns are %s.", list_columns(RelationGetDescr(relation))),
 				 errhint("Name at least one of title, gtin, mpn, sku and description in \"columns\", for example {\"title\": \"name\"}.")));
-	appendStringInfo(&query, " FROM %s", quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
-																	  RelationGetRelationName(relation)));
+	table = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)), RelationGetRelationName(relation));
 	relation_close(relation, NoLock);
-	source->query = query.data;
+	source->query = psprintf("%s FROM %s", query.data, table);
+	source->alone_query = psprintf("%s FROM ONLY %s", query.data, table);
 }
 
 /* The supplier that the caller names, or NULL.  The mapping has been checked. */

@@ -92,7 +92,7 @@ match_read_json(Jsonb *item, MatchFields *fields)
 					 errmsg("\"%s\" of the item must be a string, a number or null", found->name)));
 		text = value_text(&value);
 		if (found->offset != SIZE_MAX)
-			*(MatchText *) ((char *) fields + found->offset) = text;
+			*(MatchText *) ((char *) fields + found->offset) = found->offset == offsetof(MatchFields, id) ? text : match_utf8(text);
 		else if (text.data != NULL && strcmp(found->name, "price") == 0)
 			fields->price = match_read_price(text);
 	}

@@ -28,6 +28,7 @@ typedef struct MatchSource
 	Oid			relation;
 	AttrNumber	columns[MATCH_COLUMNS];	/* 0 where it has none */
 	char	   *query;
+	char	   *alone_query;	/* without tables that inherit from it */
 } MatchSource;
 
 /* What malloc gave and threads that run, ended and freed with a memory context. */
@@ -75,6 +76,7 @@ extern bool outcome_worth(const MatchRow *row);
 
 /* match_rows.c */
 extern MatchOwner *match_owner_create(MemoryContext context);
+extern MatchText match_utf8(MatchText text);
 extern void match_read_row(HeapTuple tuple, TupleDesc desc, int first, MatchFields *fields);
 extern void match_build_index(MatchOwner *owner, const char *query, uint64 version);
 extern void match_search_rows(MatchOwner *owner, Portal portal, int first, int want, MatchReceiver receive, void *arg);

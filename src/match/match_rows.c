@@ -8,6 +8,7 @@
 #include "match/match_pg.h"
 
 #include "executor/spi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -83,17 +84,37 @@ read_text(HeapTuple tuple, TupleDesc desc, int column)
 	return result;
 }
 
+/* The same text as UTF-8, which the kernels read.  Text of a database that has no encoding stays as it is. */
+MatchText
+match_utf8(MatchText text)
+{
+	const char *converted = text.data;
+
+	if (text.data != NULL && GetDatabaseEncoding() != PG_SQL_ASCII)
+		converted = pg_server_to_any(text.data, (int) text.length, PG_UTF8);
+	if (converted != text.data)
+		text = (MatchText) {converted, strlen(converted)};
+	return text;
+}
+
+/* A column of what is compared. */
+static MatchText
+read_utf8(HeapTuple tuple, TupleDesc desc, int column)
+{
+	return match_utf8(read_text(tuple, desc, column));
+}
+
 /* Reads the MATCH_COLUMNS columns of a row from number first on. */
 void
 match_read_row(HeapTuple tuple, TupleDesc desc, int first, MatchFields *fields)
 {
 	fields->id = read_text(tuple, desc, first);
-	fields->sku = read_text(tuple, desc, first + 1);
-	fields->gtin = read_text(tuple, desc, first + 2);
-	fields->brand = read_text(tuple, desc, first + 3);
-	fields->mpn = read_text(tuple, desc, first + 4);
-	fields->title = read_text(tuple, desc, first + 5);
-	fields->description = read_text(tuple, desc, first + 6);
+	fields->sku = read_utf8(tuple, desc, first + 1);
+	fields->gtin = read_utf8(tuple, desc, first + 2);
+	fields->brand = read_utf8(tuple, desc, first + 3);
+	fields->mpn = read_utf8(tuple, desc, first + 4);
+	fields->title = read_utf8(tuple, desc, first + 5);
+	fields->description = read_utf8(tuple, desc, first + 6);
 	fields->price = match_read_price(read_text(tuple, desc, first + 7));
 }
 

@@ -3,7 +3,8 @@
  *	  sync_gtin(), sync_match() and sync.match_candidates().
  *
  * sync_match() needs an index of the existing table, kept or built.  Then it reads the incoming one in batches, searches, and keeps the
- * best of each row.  Only when all are known can it say which rows claim the same existing item.  Both tables are read by the caller's own rights.
+ * best of each row.  Only when all are known can it say which rows claim the same existing item.  Both tables are read by the caller's own
+ * rights.
  */
 #include "match/match_pg.h"
 
@@ -12,6 +13,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 
 PG_FUNCTION_INFO_V1(product_sync_gtin);
@@ -75,7 +77,20 @@ emit_outcomes(ReturnSetInfo *result, const MatchIndex *index, const MatchOutcome
 	MemoryContextDelete(row_context);
 }
 
-/* Gives the owner the index of the existing table, and searches it for each row of the incoming one.  Returns the owner.  SPI is connected. */
+/*
+ * Lets scans begin at a table's first page, not where another scan happens to be: which of equals is taken follows from the order of
+ * the rows, and two runs shall give the same.  Returns what AtEOXact_GUC() takes to undo it.
+ */
+static int
+scan_in_order(void)
+{
+	int			level = NewGUCNestLevel();
+
+	(void) set_config_option("synchronize_seqscans", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return level;
+}
+
+/* Gives the owner the index of the existing table, and searches it for each row of the incoming one.  SPI is connected.  Returns the owner. */
 static MatchOwner *
 match_tables(FunctionCallInfo fcinfo, int want, MatchReceiver receive, void *arg)
 {
@@ -83,6 +98,7 @@ match_tables(FunctionCallInfo fcinfo, int want, MatchReceiver receive, void *arg
 	Jsonb	   *columns = PG_GETARG_JSONB_P(2);
 	MatchSource incoming;
 	MatchSource existing;
+	int			settings = scan_in_order();
 	Portal		portal;
 
 	match_columns_read(&incoming, PG_GETARG_OID(0), true, columns);
@@ -91,6 +107,7 @@ match_tables(FunctionCallInfo fcinfo, int want, MatchReceiver receive, void *arg
 	portal = SPI_cursor_open_with_args(NULL, incoming.query, 0, NULL, NULL, NULL, true, 0);
 	match_search_rows(owner, portal, 1, want, receive, arg);
 	SPI_cursor_close(portal);
+	AtEOXact_GUC(true, settings);
 	return owner;
 }
 

@@ -351,7 +351,7 @@ tokens_add_description(TokenList *list, const char *text, size_t length, int mos
 bool
 tokens_add_code(TokenList *list, const char *text, size_t length)
 {
-	char		squeezed[NORM_TOKEN_BYTES];
+	char		squeezed[NORM_INPUT_BYTES];
 	size_t		n = text_squeeze(text, length, squeezed, sizeof(squeezed));
 	uint64_t	hash;
 	int			i;

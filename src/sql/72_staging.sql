@@ -10,6 +10,7 @@ BEGIN
 		('unknown_products', 'stage', '', 'What to do with products that the ERP does not know: stage (for a person to decide) or skip.'),
 		('max_change_share', '0.3', 'share', 'A run that would update a larger share of the catalogue is held: nothing of it is approved by itself until sync_release().'),
 		('max_change_minimum', '50', 'count', 'A run with at most this many updates is never held for its share.'),
+		('match_learn_from_filters', 'true', '', 'Whether what a person decides by a filter counts as a review of each match. Set it to false where people approve by filter without looking.'),
 		('match_audit_share', '0', 'share', 'Share of what could be approved by itself, but for confirmed links, that is left to a person all the same: so it is known how often it is right.'),
 		('stage_batch_products', '1000', 'count', 'How many feed products one job stages.')
 	ON CONFLICT (name) DO NOTHING;

@@ -9,7 +9,7 @@
 --		update rejected field by field			none: the values are not wanted
 --		create approved							its best candidates, which were below the threshold, are wrong
 --		create rejected							none
---		by a filter (sync_approve_where() ...)	none: nobody looked at each
+--		by a filter (sync_approve_where() ...)	the same, unless the setting match_learn_from_filters is false: nobody may have looked at each
 --		by itself								none
 --
 -- A verdict on what was approved by itself is kept, but has no part in the supplier's curve: of thousands that nobody looks at, people say
@@ -63,7 +63,10 @@ BEGIN
 			FROM sync.staging s
 			CROSS JOIN LATERAL (SELECT CASE
 				WHEN s.match_correct IS NOT NULL THEN s.match_correct
-				WHEN s.decided_how IS NULL OR s.decided_how = 'auto' OR s.decided_how LIKE '%, by filter%' THEN NULL
+				WHEN s.decided_how IS NULL OR s.decided_how = 'auto' THEN NULL
+				WHEN s.decided_how LIKE '%, by filter%' AND 'false' = coalesce(
+					(SELECT c.settings ->> 'match_learn_from_filters' FROM sync.connection c WHERE c.name = s.connection),
+					(SELECT t.value FROM sync.setting t WHERE t.name = 'match_learn_from_filters')) THEN NULL
 				WHEN s.kind = 'update' AND s.decision = 'approved' THEN true
 				WHEN s.kind = 'update' AND s.decision = 'rejected' AND s.decided_how NOT LIKE '%, by fields'
 					AND NOT s.flags && ARRAY['unknown_to_erp', 'inactive_in_erp', 'sku_taken'] THEN false
