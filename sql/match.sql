@@ -85,6 +85,11 @@ SELECT sync.catalogue_version() > :before AS moved;
 SELECT existing_id, method, confidence > 0.95 AS sure
 FROM sync_match_one('{"id": "x", "title": "digital camera", "brand": "Sony", "gtin": "036000291452"}', 1);
 SELECT count(*) FROM sync_match_one('{"title": "Kingston DataTraveler"}', 2);
+-- As somebody types: the last word may be unfinished, until a space or anything else follows it.
+SELECT t AS typed, m.existing_id, m.evidence -> 'added' -> 'begun' AS begun
+FROM unnest(ARRAY['sony dscw15', 'sony dsc-w17', 'sony dsc-w170', 'hp cb4', 'acme stapler l', 'k']) WITH ORDINALITY AS typed(t, no)
+	LEFT JOIN LATERAL sync_match_one(jsonb_build_object('title', t), 1) m ON true
+ORDER BY no;
 ROLLBACK;
 -- What was built of changes that nobody else could see is not taken for the catalogue.
 SELECT count(*) FROM sync_match_one('{"gtin": "036000291452"}') WHERE existing_id = '-1';

@@ -82,7 +82,7 @@ compare_beginning(const MatchIndex *index, uint32_t term, const char *text, size
 
 	if (at < index->n_texts)
 		own = (unsigned char) index->texts[at];
-	if (own > index->n_texts - at)
+	if (own > 0 && own >= index->n_texts - at)
 		own = 0;
 	order = own == 0 ? 0 : memcmp(index->texts + at + 1, text, own < length ? own : length);
 	return order != 0 ? order : own < length ? -1 : 0;
