@@ -50,18 +50,25 @@ UPDATE sync.staging SET decision = 'rejected' WHERE id = 4;								-- the ERP do
 UPDATE sync.staging_field SET decision = 'rejected' WHERE staging_id = 5 AND path = 'title';
 UPDATE sync.staging SET decision = 'approved' WHERE id = 5;								-- right, with one value
 UPDATE sync.staging SET decision = 'rejected', match_correct = true WHERE id = 6;		-- right, but the values are not wanted
-SELECT entries FROM sync_approve_where('{"sku": "F-7"}');								-- nobody looked at it
+SELECT entries FROM sync_approve_where('{"sku": "F-7"}');								-- counts too
 UPDATE sync.staging SET match_correct = false WHERE id = 8;								-- wrong, and thereby rejected
 UPDATE sync.staging SET decision = 'approved' WHERE id = 9;								-- new: its candidate is wrong
 UPDATE sync.staging SET decision = 'rejected' WHERE id = 10;							-- not wanted, new or not
 UPDATE sync.staging SET decision = 'approved' WHERE id = 11;							-- a link is no estimate
 SELECT * FROM pg_temp.label ORDER BY staging_id;
 SELECT id, decision, state, decided_how FROM sync.staging WHERE id IN (3, 6, 7, 8) ORDER BY id;
+-- Where people decide by filter without looking, that is no review.
+BEGIN;
+UPDATE sync.setting SET value = 'false' WHERE name = 'match_learn_from_filters';
+UPDATE sync.staging SET decision = 'pending' WHERE id = 7;
+SELECT entries FROM sync_approve_where('{"sku": "F-7"}');
+SELECT count(*) FROM sync.match_label WHERE staging_id = 7;
+ROLLBACK;
 
 -- A decision that is changed changes its label; one that is taken back takes it back.
 UPDATE sync.staging SET decision = 'pending' WHERE id IN (1, 2);
 UPDATE sync.staging SET decision = 'approved' WHERE id = 2;
--- What was approved by itself is looked at afterwards.
+-- What was approved by itself is looked at afterwards.  The few of it that are found wrong are no sample: its score is not learnt from.
 UPDATE sync.staging SET match_correct = false WHERE id = 12;
 SELECT * FROM pg_temp.label WHERE staging_id IN (1, 2, 12) ORDER BY staging_id;
 SELECT decision, state FROM sync.staging WHERE id = 12;
@@ -87,9 +94,52 @@ SET client_min_messages = warning;
 DROP EXTENSION product_sync;
 UPDATE sync.staging SET match_correct = true WHERE id = 2;
 SELECT correct, source FROM pg_temp.label WHERE staging_id = 2;
+INSERT INTO sync.brand_alias (alias, brand) VALUES ('Roxbury Printers', 'Roxbury');
 CREATE EXTENSION product_sync;
 SELECT sync_install() IS NOT NULL AS installed;
+-- Workers wait for what an upgrade brings: here the tables are those of before.
+UPDATE sync.installed_step SET step = 0 WHERE step = 2;
+SELECT sync.schema_ready();
+DELETE FROM sync.installed_step WHERE step = 0;
+SELECT sync_install();
+SELECT sync.schema_ready();
 RESET client_min_messages;
+
+-- What match_correct calls another product is not applied, whichever way it is approved: by field, by filter or by itself.
+UPDATE sync.staging SET match_correct = false WHERE id = 3;
+UPDATE sync.staging_field SET decision = 'approved' WHERE staging_id = 3;
+SELECT entries, fields, already, refused FROM sync_approve_where('{"sku": "F-3", "path": "title"}');
+UPDATE sync.staging SET decision = 'pending' WHERE id = 3;
+SELECT entries, fields, already, refused FROM sync_approve(ARRAY[3, 4]);
+SELECT entries, fields, already, refused FROM sync_approve_where('{"sku": "F-3", "path": "title"}');
+UPDATE sync.setting SET value = '0.5' WHERE name = 'auto_approve_threshold';
+SET ROLE sync_worker;
+SELECT count(sync.auto_approve(:run, 'acme'));
+RESET ROLE;
+UPDATE sync.setting SET value = '0.95' WHERE name = 'auto_approve_threshold';
+SELECT id, state, decision, match_correct FROM sync.staging WHERE id IN (3, 4) ORDER BY id;
+-- Variants of a feed product that are matched to the same one have each its own score.
+INSERT INTO sync.feed_item (id, feed_file_id, line, product_no, kind, sku) VALUES (51, 1, 51, 50, 'product', 'G-1'), (52, 1, 52, 50, 'variant', 'G-2');
+INSERT INTO sync.match_result (run_id, feed_item_id, product_no, variant_id, product_id, confidence, method, evidence)
+VALUES (:run, 51, 50, 101, 1, 0.99, 'tokens', '{"score": 5}'), (:run, 52, 50, 101, 1, 0.6, 'tokens', '{"score": 0.5}');
+INSERT INTO sync.staging (id, run_id, connection, kind, sku, reason, confidence, method, evidence, product_id, product_no, links) OVERRIDING SYSTEM VALUE
+VALUES (50, :run, 'acme', 'update', 'G-1', 'test', 0.6, 'tokens', '{"score": 5}', 1, 50, '{"G-1": 101, "G-2": 101}');
+UPDATE sync.staging SET decision = 'rejected' WHERE id = 50;
+SELECT incoming_id, existing_id, log_odds, confidence FROM pg_temp.label WHERE staging_id = 50 ORDER BY 1;
+-- A review does not take the place of a verdict that says the same; a link that was confirmed after a verdict holds.
+SELECT sync_match_review('acme', '{"score": 1}', false, 'F-3', '103');
+SELECT correct, source, staging_id FROM pg_temp.label WHERE incoming_id = 'F-3';
+INSERT INTO sync.match_result (run_id, feed_item_id, product_no, variant_id, product_id, confidence, method, evidence)
+VALUES (:run, 3, 3, 103, 3, 0.9, 'tokens', '{"score": 3}');
+BEGIN;
+SELECT sync.match_forget_wrong(:run);
+ROLLBACK;
+INSERT INTO sync.variant_source (connection, supplier_sku, variant_id) VALUES ('acme', 'F-3', 103);
+SELECT sync.match_forget_wrong(:run);
+SELECT sync_match_review('acme', '{"score": 1}', true, 'F-3', '103');
+SELECT correct, source, staging_id FROM pg_temp.label WHERE incoming_id = 'F-3';
+DELETE FROM sync.match_result;
+DELETE FROM sync.feed_item WHERE product_no = 50;
 
 -- Reviews of tables matched outside the flow -----------------------------------------------------------------------------------------
 

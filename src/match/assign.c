@@ -28,8 +28,12 @@
 #define HIGHEST_SHIFT 5.0f
 #define TRUSTED_ROWS 50.0f
 
-/* Of the odds that rows repeat themselves: what is believed before any are seen, and which claims count. */
+/*
+ * Of the odds that rows repeat themselves: what is believed before any are seen, the most that is believed, and which claims count.  Even
+ * where every product comes many times others' claims tell something, since the rows of one that is not there all claim its sibling.
+ */
 #define FEWEST_REPEATS 0.005f
+#define MOST_REPEATS 0.2f
 #define CONFIDENT 0.9f
 
 /* What a person has to see: all but the best of the rows that claim one item, and what something contradicts. */
@@ -265,7 +269,7 @@ estimate_repeats(const Graph *graph)
 	}
 	share = (float) repeated / ((float) confident + TRUSTED_ROWS);
 	repeats = share / (1 - share);
-	return repeats > 1 ? 1 : repeats < FEWEST_REPEATS ? FEWEST_REPEATS : repeats;
+	return repeats > MOST_REPEATS ? MOST_REPEATS : repeats < FEWEST_REPEATS ? FEWEST_REPEATS : repeats;
 }
 
 /*

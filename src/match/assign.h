@@ -27,7 +27,7 @@ typedef struct MatchRow
 typedef struct MatchShares
 {
 	float		shift;			/* of all log odds, since more or fewer rows have a match than where the model was fitted */
-	float		repeats;		/* odds that another row is an item too that one row is, above 0 and at most 1 */
+	float		repeats;		/* odds that another row is an item too that one row is, above 0 and below 1 */
 } MatchShares;
 
 extern const MatchShares shares_unknown;

@@ -14,6 +14,13 @@
 /* Of the weight of a term that one item has. */
 #define UNKNOWN_SHARE 0.6f
 
+/* Of the overlap with an item that has the unfinished word only as the beginning of another. */
+#define ONLY_BEGUN 0.95f
+
+/* What a word that the query lacks takes from the overlap; where the query is still being typed, it may be to come. */
+#define MISSING 0.15f
+#define MISSING_TYPED 0.03f
+
 /* Weight of a term that df of the items have; what none has tells less than what one has. */
 float
 mindex_idf(const MatchIndex *index, uint32_t df)
@@ -62,6 +69,7 @@ features_overlap(const MatchIndex *index, const MatchQuery *query, uint32_t item
 	float		weight2 = 0;
 	float		stems = 0;
 	int			missing = 0;
+	int			begun = 0;
 	int			i;
 
 	for (i = 0; i < query->n; i++)
@@ -71,7 +79,10 @@ features_overlap(const MatchIndex *index, const MatchQuery *query, uint32_t item
 		int			token = query_find(query, FORWARD_TERM(forward[i]));
 
 		if (token >= 0 && spans[token] != SPAN_STEM && FORWARD_SPAN(forward[i]) != SPAN_STEM)
+		{
 			cover(covered, spans, token);
+			begun |= query_how_begun(query, token, FORWARD_TERM(forward[i]));
+		}
 		else if (token >= 0)
 			stems = larger(stems, 0.5f * query->tokens[token].idf * query->tokens[token].idf);
 		else if (FORWARD_SPAN(forward[i]) == 1 && !(forward[i] & FORWARD_EXTRA))
@@ -80,7 +91,9 @@ features_overlap(const MatchIndex *index, const MatchQuery *query, uint32_t item
 	for (i = 0; i < query->n; i++)
 		if (covered[i] && spans[i] == 1 && !query->tokens[i].extra)
 			weight2 += query->tokens[i].idf * query->tokens[i].idf;
-	return (stems + weight2) / (query->weight2 + 0.15f * (float) missing * query->max_idf * query->max_idf + 1e-6f);
+	if (begun == BEGUN_ONLY)
+		weight2 *= ONLY_BEGUN;
+	return (stems + weight2) / (query->weight2 + (query->n_begun > 0 ? MISSING_TYPED : MISSING) * (float) missing * query->max_idf * query->max_idf + 1e-6f);
 }
 
 /* Reads the existing item's tokens and marks what is covered on both sides. */
@@ -95,6 +108,7 @@ align(const MatchIndex *index, const MatchQuery *query, uint32_t item, Pair *pai
 	pair->query = query;
 	pair->item = &index->items[item];
 	pair->n = 0;
+	pair->begun = 0;
 	memset(pair->query_covered, 0, sizeof(pair->query_covered));
 	memset(pair->query_described, 0, sizeof(pair->query_described));
 	for (i = 0; i < query->n; i++)
@@ -128,6 +142,7 @@ align(const MatchIndex *index, const MatchQuery *query, uint32_t item, Pair *pai
 		}
 		cover(pair->covered, pair->span, i);
 		cover(pair->query_covered, query_spans, token);
+		pair->begun |= query_how_begun(query, token, (uint32_t) (pair->terms[i] - index->terms));
 	}
 	for (i = 0; i < query->n; i++)
 		if (query->tokens[i].repeated && query->tokens[i].span != SPAN_STEM)
@@ -454,6 +469,7 @@ features_compare(const MatchIndex *index, const MatchQuery *query, uint32_t item
 	compare_keys(&pair, features);
 	compare_offers(&pair, features);
 	features[F_CATALOGUE_SIZE] = query->max_idf / 10;
+	features[F_BEGUN] = pair.begun == BEGUN_ONLY ? 1 : 0;
 	for (i = 0; i < sizeof(rarities); i++)
 		features[rarities[i]] *= query->max_idf / 10;
 }

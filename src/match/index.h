@@ -13,6 +13,7 @@
 #include "match/normalise.h"
 
 #define MATCH_CANDIDATES 24		/* of an item, that are compared in full */
+#define ITEM_BEGUN 2			/* the word, and the code that it ends: w1 and dscw1 of dsc-w1 */
 
 /* A field of an item; data is NULL where the item has none. */
 typedef struct MatchText
@@ -46,6 +47,8 @@ typedef struct MatchItem
 	uint32_t	brand;
 	uint32_t	brand_head;		/* of the brand's first word */
 	float		price;
+	uint8_t		n_begun;
+	uint8_t		begun[ITEM_BEGUN];	/* tokens that the last, unfinished word of the title gave; see item_note_begun() */
 } MatchItem;
 
 /* A distinct token. */
@@ -107,6 +110,8 @@ typedef struct MatchIndex
 	uint32_t	n_forward;
 	uint32_t	n_postings;
 	uint32_t	n_ids;			/* bytes */
+	uint32_t	n_named;		/* terms that have a text, and stand first, in the order of the texts; 0 where texts are not kept */
+	uint32_t	n_texts;		/* bytes */
 	uint32_t	term_mask;		/* sizes of the hash tables less 1 */
 	uint32_t	gtin_mask;
 	uint32_t	mpn_mask;
@@ -120,6 +125,8 @@ typedef struct MatchIndex
 	const IndexKey *mpn_keys;
 	const IndexKey *sku_keys;
 	const char *ids;
+	const uint32_t *text_at;	/* where a term's text is in texts: a byte with its length, then the text */
+	const char *texts;
 	BrandAliases aliases;		/* with which items are to be prepared */
 	void	   *mapping;		/* of a file, else NULL */
 	size_t		mapping_size;
@@ -141,12 +148,20 @@ extern double match_read_price(MatchText text);
 
 /* index_build.c */
 extern IndexBuilder *mindex_begin(uint64_t seed, uint64_t version, const BrandAliases *aliases);
+extern void mindex_keep_texts(IndexBuilder *builder);
 extern void mindex_prepare(const IndexBuilder *builder, MatchItem *item, const MatchFields *fields);
 extern bool mindex_add(IndexBuilder *builder, const MatchFields *fields);
 extern bool mindex_add_item(IndexBuilder *builder, const MatchItem *item, const MatchText *item_id);
 extern bool mindex_finish(IndexBuilder *builder, MatchIndex *index);
 extern void mindex_abandon(IndexBuilder *builder);
 extern void mindex_free(MatchIndex *index);
+
+/* dictionary.c */
+extern bool terms_order(const uint32_t *text_at, const char *texts, uint32_t n, uint32_t *numbers, uint32_t *n_named);
+extern void terms_renumber(IndexTerm *terms, uint32_t *text_at, uint32_t *numbers, uint32_t n);
+
+/* prefix.c */
+extern void item_note_begun(MatchItem *item, const MatchText *title);
 
 /* index_file.c */
 extern bool mindex_write(const MatchIndex *index, const char *path);

@@ -3,8 +3,9 @@
  *	  Builds a match index, one item after another.
  *
  * Adding an item looks each of its tokens up in a growing hash table of terms and appends them to the forward list.  Finishing counts the
- * terms' items into ranges and fills the postings by one pass over the forward list.  All arrays grow by doubling (by remapping, where
- * they are large), so memory peaks at little more than the index itself.
+ * terms' items into ranges and fills the postings by one pass over the forward list.  Where texts are kept, the terms are numbered in the
+ * order of their texts before that (dictionary.c).  All arrays grow by doubling (by remapping, where they are large), so memory peaks at
+ * little more than the index itself.
  */
 #include "match/index.h"
 
@@ -13,6 +14,9 @@
 
 /* A key that more items share than this is worthless as a key; the rest of them are left out. */
 #define MAX_SAME_KEY 16
+
+/* Place of the text of a term that has none. */
+#define NO_TEXT UINT32_MAX
 
 typedef struct Array
 {
@@ -33,6 +37,10 @@ struct IndexBuilder
 	Array		last_item;		/* of each term: item + 1 that had it last */
 	Array		forward;		/* uint32_t */
 	Array		ids;			/* char */
+	bool		keep_texts;
+	uint32_t	n_named;
+	Array		text_at;		/* uint32_t, of each term; NO_TEXT where it has none */
+	Array		texts;			/* char */
 	uint32_t   *slots;
 	uint32_t	mask;
 	BrandAliases aliases;
@@ -137,9 +145,45 @@ grow_slots(IndexBuilder *builder)
 	return true;
 }
 
+/* Makes the builder keep the texts of words and codes, so that terms can be found by how they begin.  Call it before the first item. */
+void
+mindex_keep_texts(IndexBuilder *builder)
+{
+	builder->keep_texts = true;
+}
+
+/* Keeps the text of a new term: of a word the singular, which is what its hash is of. */
+static bool
+keep_text(IndexBuilder *builder, const TokenList *list, const Token *token)
+{
+	uint32_t   *at = array_extend(&builder->text_at, 1, sizeof(uint32_t));
+	const char *text = list->text + token->start;
+	char		one[NORM_TOKEN_BYTES];
+	size_t		length = token->length;
+	char	   *place;
+
+	if (at == NULL)
+		return false;
+	*at = NO_TEXT;
+	if (token->kind != TOKEN_WORD && token->kind != TOKEN_CODE)
+		return true;
+	if (token->kind == TOKEN_WORD && length < NORM_TOKEN_BYTES)
+	{
+		length = word_singular(text, length, one);
+		text = one;
+	}
+	place = array_extend(&builder->texts, length + 1, 1);
+	if (place == NULL)
+		return false;
+	*at = (uint32_t) (builder->texts.used - length - 1);
+	place[0] = (char) length;
+	memcpy(place + 1, text, length);
+	return true;
+}
+
 /* The number of a token's term, made when it is new; UINT32_MAX when memory is out. */
 static uint32_t
-get_term(IndexBuilder *builder, const Token *token)
+get_term(IndexBuilder *builder, const TokenList *list, const Token *token)
 {
 	uint32_t	slot = (uint32_t) token->hash & builder->mask;
 	const IndexTerm *terms = builder->terms.data;
@@ -153,7 +197,7 @@ get_term(IndexBuilder *builder, const Token *token)
 		return UINT32_MAX;
 	term = array_extend(&builder->terms, 1, sizeof(IndexTerm));
 	last = array_extend(&builder->last_item, 1, sizeof(uint32_t));
-	if (term == NULL || last == NULL)
+	if (term == NULL || last == NULL || (builder->keep_texts && !keep_text(builder, list, token)))
 		return UINT32_MAX;
 	memset(term, 0, sizeof(IndexTerm));
 	term->hash = token->hash;
@@ -231,7 +275,7 @@ mindex_add_item(IndexBuilder *builder, const MatchItem *item, const MatchText *i
 	for (i = 0; i < item->tokens.n; i++)
 	{
 		const Token *token = &item->tokens.tokens[i];
-		uint32_t	term = get_term(builder, token);
+		uint32_t	term = get_term(builder, &item->tokens, token);
 		uint32_t   *last;
 
 		if (term == UINT32_MAX)
@@ -290,6 +334,29 @@ build_keys(Array *keys, uint32_t *mask)
 	return table;
 }
 
+/* Numbers the terms in the order of their texts.  Returns false when memory is out. */
+static bool
+order_terms(IndexBuilder *builder)
+{
+	uint32_t   *numbers = builder->last_item.data;	/* all items have been added: its room is free */
+	uint32_t   *forward = builder->forward.data;
+	uint32_t	n = (uint32_t) builder->terms.used;
+	size_t		i;
+
+	if (!terms_order(builder->text_at.data, builder->texts.data, n, numbers, &builder->n_named))
+		return false;
+	for (i = 0; i < builder->forward.used; i++)
+		forward[i] = (forward[i] & ~INDEX_MAX_TERMS) | numbers[FORWARD_TERM(forward[i])];
+	for (i = 0; i <= builder->mask; i++)
+		if (builder->slots[i] != 0)
+			builder->slots[i] = numbers[builder->slots[i] - 1] + 1;
+	terms_renumber(builder->terms.data, builder->text_at.data, numbers, n);
+	builder->text_at.used = builder->n_named;
+	array_trim(&builder->text_at, sizeof(uint32_t));
+	array_trim(&builder->texts, 1);
+	return true;
+}
+
 /* Lays out the postings.  Returns NULL when memory is out. */
 static uint32_t *
 build_postings(IndexBuilder *builder, uint32_t *n_postings)
@@ -341,7 +408,8 @@ mindex_finish(IndexBuilder *builder, MatchIndex *index)
 	array_trim(&builder->terms, sizeof(IndexTerm));
 	array_trim(&builder->forward, sizeof(uint32_t));
 	array_trim(&builder->ids, 1);
-	index->postings = build_postings(builder, &index->n_postings);
+	if (!builder->keep_texts || order_terms(builder))
+		index->postings = build_postings(builder, &index->n_postings);
 	if (index->gtin_keys == NULL || index->mpn_keys == NULL || index->sku_keys == NULL || index->postings == NULL)
 	{
 		mindex_free(index);
@@ -359,10 +427,15 @@ mindex_finish(IndexBuilder *builder, MatchIndex *index)
 	index->term_slots = builder->slots;
 	index->forward = builder->forward.data;
 	index->ids = builder->ids.data;
+	index->n_named = builder->n_named;
+	index->n_texts = (uint32_t) builder->texts.used;
+	index->text_at = builder->text_at.data;
+	index->texts = builder->texts.data;
 	index->aliases = builder->aliases;
 	index->bytes = (size_t) (index->n_items + 1) * sizeof(IndexItem) + (size_t) index->n_terms * sizeof(IndexTerm) +
 		((size_t) index->term_mask + 1 + index->n_forward + index->n_postings) * sizeof(uint32_t) +
-		((size_t) index->gtin_mask + index->mpn_mask + index->sku_mask + 3) * sizeof(IndexKey) + index->n_ids;
+		((size_t) index->gtin_mask + index->mpn_mask + index->sku_mask + 3) * sizeof(IndexKey) + index->n_ids +
+		(size_t) index->n_named * sizeof(uint32_t) + index->n_texts;
 	free(builder->last_item.data);
 	free(builder);
 	return true;
@@ -382,6 +455,8 @@ mindex_abandon(IndexBuilder *builder)
 	free(builder->last_item.data);
 	free(builder->forward.data);
 	free(builder->ids.data);
+	free(builder->text_at.data);
+	free(builder->texts.data);
 	free(builder->slots);
 	free((void *) builder->aliases.slots);
 	free(builder);

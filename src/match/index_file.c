@@ -18,9 +18,9 @@
 #include <unistd.h>
 
 #define FILE_MAGIC "PSMATCH\n"
-#define FILE_FORMAT 15
+#define FILE_FORMAT 16
 #define SECTION_ALIGN 64
-#define N_SECTIONS 10
+#define N_SECTIONS 12
 
 typedef struct FileHeader
 {
@@ -40,6 +40,8 @@ typedef struct FileHeader
 	uint32_t	mpn_mask;
 	uint32_t	sku_mask;
 	uint32_t	alias_mask;
+	uint32_t	n_named;
+	uint32_t	n_texts;
 	uint64_t	signature;		/* of how items are prepared */
 	uint64_t	body_checksum;
 	uint64_t	checksum;		/* of all before it */
@@ -65,6 +67,8 @@ list_sections(const MatchIndex *index, Section sections[N_SECTIONS])
 	sections[7] = (Section) {index->sku_keys, ((size_t) index->sku_mask + 1) * sizeof(IndexKey)};
 	sections[8] = (Section) {index->aliases.slots, ((size_t) index->aliases.mask + 1) * sizeof(BrandAlias)};
 	sections[9] = (Section) {index->ids, index->n_ids};
+	sections[10] = (Section) {index->text_at, (size_t) index->n_named * sizeof(uint32_t)};
+	sections[11] = (Section) {index->texts, index->n_texts};
 }
 
 static size_t
@@ -156,6 +160,8 @@ fill_header(FileHeader *header, const MatchIndex *index)
 	header->mpn_mask = index->mpn_mask;
 	header->sku_mask = index->sku_mask;
 	header->alias_mask = index->aliases.mask;
+	header->n_named = index->n_named;
+	header->n_texts = index->n_texts;
 	header->signature = preparation_signature();
 	header->body_checksum = sum;
 	header->checksum = checksum(0, header, offsetof(FileHeader, checksum));
@@ -251,7 +257,8 @@ place_sections(MatchIndex *index, const char *base, size_t file_size)
 	const void **places[N_SECTIONS] = {
 		(const void **) &index->items, (const void **) &index->terms, (const void **) &index->term_slots,
 		(const void **) &index->forward, (const void **) &index->postings, (const void **) &index->gtin_keys,
-		(const void **) &index->mpn_keys, (const void **) &index->sku_keys, (const void **) &index->aliases.slots, (const void **) &index->ids};
+		(const void **) &index->mpn_keys, (const void **) &index->sku_keys, (const void **) &index->aliases.slots, (const void **) &index->ids,
+		(const void **) &index->text_at, (const void **) &index->texts};
 	Section		sections[N_SECTIONS];
 	size_t		offset = align_up(sizeof(FileHeader));
 	int			i;
@@ -284,7 +291,7 @@ read_mapped(MatchIndex *index, const char *base, size_t size)
 		return INDEX_OTHER_FORMAT;
 	if (header.checksum != checksum(0, &header, offsetof(FileHeader, checksum)) || header.file_size != size ||
 		!is_mask(header.term_mask) || !is_mask(header.gtin_mask) || !is_mask(header.mpn_mask) || !is_mask(header.sku_mask) ||
-		!is_mask(header.alias_mask))
+		!is_mask(header.alias_mask) || header.n_named > header.n_terms)
 		return INDEX_DAMAGED;
 	index->version = header.version;
 	index->seed = header.seed;
@@ -298,6 +305,8 @@ read_mapped(MatchIndex *index, const char *base, size_t size)
 	index->mpn_mask = header.mpn_mask;
 	index->sku_mask = header.sku_mask;
 	index->aliases.mask = header.alias_mask;
+	index->n_named = header.n_named;
+	index->n_texts = header.n_texts;
 	if (header.signature != preparation_signature())
 		return INDEX_OTHER_FORMAT;
 	if (!place_sections(index, base, size))
@@ -384,6 +393,8 @@ mindex_free(MatchIndex *index)
 		free((void *) index->mpn_keys);
 		free((void *) index->sku_keys);
 		free((void *) index->ids);
+		free((void *) index->text_at);
+		free((void *) index->texts);
 		brand_aliases_free(&index->aliases);
 	}
 	memset(index, 0, sizeof(MatchIndex));

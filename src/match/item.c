@@ -76,6 +76,7 @@ item_prepare(MatchItem *item, const MatchFields *fields, uint64_t seed, const Br
 	item->guess.low = item->guess.high = 0;
 	item->mpn_stem = item->brand = item->brand_head = 0;
 	item->mpn_short = false;
+	item->n_begun = 0;
 	tokens_clear(&item->tokens, seed);
 	if (has_title)
 		tokens_add(&item->tokens, fields->title.data, fields->title.length);

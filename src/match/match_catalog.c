@@ -175,6 +175,7 @@ build_file(int64 version)
 		elog(ERROR, "SPI_connect failed");
 	MemoryContextSwitchTo(work);
 	owner = match_owner_create(work);
+	owner->keep_texts = true;
 	match_build_index(owner, catalogue_query, (uint64) version);
 	if (!mindex_write(&owner->own, index_path(version)))
 		ereport(ERROR,
@@ -391,6 +392,7 @@ search_one(const MatchFields *fields, MatchFound *found, int want)
 	map_recent(&stale);
 	need_scratch();
 	item_prepare(item, fields, mapped_index.seed, &mapped_index.aliases, false);
+	item_note_begun(item, &fields->title);
 	n = match_search(&mapped_index, mapped_scratch, item, found, stale ? MOST_CANDIDATES : want);
 	if (stale && n > 0)
 		n = drop_gone(found, n);

@@ -39,6 +39,7 @@ typedef struct MatchOwner
 	BatchSearch *search;
 	MatchBatch *batches[2];
 	BrandAliases aliases;		/* for an index that is built */
+	bool		keep_texts;		/* in an index that is built */
 	MatchIndex	own;			/* empty where the index is a kept one */
 	const MatchIndex *index;	/* that is searched */
 	bool		pinned;			/* it is the one that match_cache.c keeps */

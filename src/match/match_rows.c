@@ -178,6 +178,8 @@ match_build_index(MatchOwner *owner, const char *query, uint64 version)
 	owner->builder = mindex_begin(match_seed(), version, &owner->aliases);
 	if (owner->builder == NULL)
 		out_of_memory();
+	if (owner->keep_texts)
+		mindex_keep_texts(owner->builder);
 	owner->build = batch_build_create(owner->builder, ps_match_threads);
 	if (owner->build == NULL)
 		out_of_memory();

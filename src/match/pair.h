@@ -15,6 +15,7 @@ typedef struct Pair
 	const MatchQuery *query;
 	const IndexItem *item;
 	int			n;
+	int			begun;			/* BEGUN_*, of the words that they share */
 	const IndexTerm *terms[MAX_FORWARD];
 	uint32_t	hashes[MAX_FORWARD];
 	float		idf[MAX_FORWARD];

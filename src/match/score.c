@@ -76,6 +76,9 @@ static float curve_offset =
 #undef CURVE_OFFSET
 	;
 
+/* By how much another candidate must be more like an item than the one that has its key, to cast doubt on the key. */
+#define MORE_LIKE 0.7f
+
 const char *const match_method_names[] = {"none", "tokens", "sku", "brand_mpn", "gtin"};
 
 const char *
@@ -187,7 +190,17 @@ score_pair(MatchFound *found, const float f[N_FEATURES])
 	found->doubts = is_contradicted(f, found->method != METHOD_TOKENS) ? DOUBT_CONTRADICTED : 0;
 }
 
-/* Given the candidates of an item, best first, marks those whose key others of them have too. */
+/* What speaks for a candidate beside keys that are one item's. */
+static float
+score_without_key(const MatchFound *found)
+{
+	return found->score - (float) (found->added[F_GTIN_EQUAL] + found->added[F_GTIN_DAMAGED] + found->added[F_SKU_EQUAL]) / 100;
+}
+
+/*
+ * Given the candidates of an item, best first, marks those whose key others of them have too, and those whose key is all that they are
+ * ahead by: where another candidate is more like the item in everything else, the key may be the wrong one.
+ */
 void
 score_rank(MatchFound *found, int n)
 {
@@ -196,6 +209,12 @@ score_rank(MatchFound *found, int n)
 
 	for (i = 0; i < n; i++)
 		for (j = 0; j < n && found[i].method != METHOD_TOKENS; j++)
-			if (j != i && found[j].method == found[i].method)
+		{
+			if (j == i)
+				continue;
+			if (found[j].method == found[i].method)
 				found[i].doubts |= DOUBT_KEY_SHARED;
+			if (found[i].method != METHOD_BRAND_MPN && score_without_key(&found[j]) > score_without_key(&found[i]) + MORE_LIKE)
+				found[i].doubts |= DOUBT_CONTRADICTED;
+		}
 }

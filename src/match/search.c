@@ -5,7 +5,8 @@
  * Exact keys give the first candidates.  Then the item's tokens are walked, rarest first, each existing item adding up the weights of the
  * tokens that it shares, until what the other tokens could add would not make a match, or a cap on postings is reached.  The best are
  * completed through their forward lists, the best of those compared in full and scored.  The idea is that of prefix-filtered set
- * similarity joins (Bayardo et al., "Scaling up all pairs similarity search", 2007), with weights of inverse document frequency.
+ * similarity joins (Bayardo et al., "Scaling up all pairs similarity search", 2007), with weights of inverse document frequency.  An item
+ * without a rare token has its unknown words mended (typo.c), and its common ones walked together.
  */
 #include "match/search.h"
 
@@ -15,6 +16,9 @@
 
 #define MAX_POSTINGS 20000		/* walked for an item, of all its tokens */
 #define MAX_LIST 8000			/* of one token */
+#define RARE 1000				/* items, at most, that have a token which finds something by itself */
+#define MAX_COMMON_LISTS 4		/* of common tokens, that are walked together */
+#define MAX_COMMON 200000		/* of the least common one */
 #define MIN_REMAINING 0.35f		/* share of an item's weight below which what is left cannot make a match alone */
 
 struct MatchScratch
@@ -57,17 +61,6 @@ scratch_free(MatchScratch *scratch)
 	free(scratch);
 }
 
-static void
-query_add_slot(MatchQuery *query, int token)
-{
-	uint32_t	slot = query->tokens[token].term * UINT32_C(2654435761) >> 24;
-
-	while (query->slot_tokens[slot] != 0)
-		slot = (slot + 1) & (QUERY_SLOTS - 1);
-	query->slot_terms[slot] = query->tokens[token].term;
-	query->slot_tokens[slot] = (uint8_t) (token + 1);
-}
-
 /* Lets tokens find the query's stems, but for those that it has as tokens of its own. */
 static void
 query_add_stems(MatchQuery *query)
@@ -106,6 +99,7 @@ query_add(const MatchIndex *index, MatchQuery *query, const Token *token, uint32
 	q->extra = extra;
 	q->after_for = token->after_for;
 	q->hash = (uint32_t) token->hash;
+	q->number = NORM_TOKENS;
 	q->repeated = term != UINT32_MAX && query_find(query, term) >= 0;
 	query->n++;
 	if (term != UINT32_MAX && !q->repeated && q->span != SPAN_STEM)
@@ -213,9 +207,11 @@ query_prepare(const MatchIndex *index, const MatchItem *item, MatchQuery *query)
 {
 	uint8_t		plain[NORM_TOKENS];
 	int			n_plain = 0;
+	int			n_ranges = prefix_find(index, item, query->begun);
 	int			i;
 
 	query->item = item;
+	query->n_begun = 0;
 	query->n = 0;
 	query->weight = query->weight2 = 0;
 	query->max_idf = mindex_idf(index, 1);
@@ -225,10 +221,11 @@ query_prepare(const MatchIndex *index, const MatchItem *item, MatchQuery *query)
 		const Token *token = &item->tokens.tokens[i];
 		bool		extra = i >= item->tokens.n_title;
 		uint32_t	term = mindex_find_term(index, token->hash);
+		bool		begun = n_ranges > 0 && query->begun[0].number == i;
 		int			k = query->n;
 
-		if (!(term == UINT32_MAX && query_add_split(index, item, query, token, extra)))
-			query_add(index, query, token, term, extra);
+		if (!(term == UINT32_MAX && !begun && query_add_split(index, item, query, token, extra)) && query_add(index, query, token, term, extra))
+			query->tokens[query->n - 1].number = (uint8_t) i;
 		if (token->span != 1 || extra)
 			continue;
 		for (; k < query->n; k++)
@@ -240,6 +237,7 @@ query_prepare(const MatchIndex *index, const MatchItem *item, MatchQuery *query)
 		query_add_joined(index, item, query, plain, n_plain - 1);
 	}
 	query_add_stems(query);
+	prefix_apply(index, query, n_ranges);
 }
 
 static void
@@ -306,11 +304,87 @@ order_tokens(const MatchQuery *query, uint8_t order[QUERY_TOKENS])
 	return n;
 }
 
-/* Adds up, for each existing item, the weights of the rare tokens that it shares with the query. */
+/* Postings of a token that the index has.  Returns how many there are, 0 where the index is damaged. */
+static uint32_t
+token_postings(const MatchIndex *index, const QueryToken *token, const uint32_t **postings)
+{
+	const IndexTerm *term = &index->terms[token->term];
+
+	if (term->postings > index->n_postings || term->df > index->n_postings - term->postings)
+		return 0;
+	*postings = index->postings + term->postings;
+	return term->df;
+}
+
+/* What a token that an existing item has too adds to its sum. */
+static float
+token_weight(const QueryToken *token)
+{
+	return token->idf * token->idf * (token->extra ? 0.25f : 1);
+}
+
+/*
+ * For an item without a rare token: goes through the items of the least common one, and keeps those that have one of the next too.  All
+ * lists are in order of items, so one pass over them will do.
+ */
+static void
+walk_common(const MatchIndex *index, MatchScratch *scratch, const uint8_t order[QUERY_TOKENS], int n)
+{
+	const uint32_t *lists[MAX_COMMON_LISTS];
+	const uint32_t *ends[MAX_COMMON_LISTS];
+	float		weights[MAX_COMMON_LISTS];
+	int			n_lists = 0;
+	uint32_t	i;
+	uint32_t	count = 0;
+	int			k;
+
+	for (k = 0; k < n && n_lists < MAX_COMMON_LISTS; k++)
+	{
+		const QueryToken *token = &scratch->query.tokens[order[k]];
+		uint32_t	df = token_postings(index, token, &lists[n_lists]);
+
+		if (df == 0)
+			continue;
+		count = n_lists == 0 ? df : count;
+		ends[n_lists] = lists[n_lists] + df;
+		weights[n_lists++] = token_weight(token);
+	}
+	if (n_lists == 0)
+		return;
+	for (i = 0; i < count && i < MAX_COMMON && scratch->n_touched < MAX_POSTINGS; i++)
+	{
+		uint32_t	item = lists[0][i];
+		float		sum = weights[0];
+
+		for (k = 1; k < n_lists; k++)
+		{
+			while (lists[k] < ends[k] && *lists[k] < item)
+				lists[k]++;
+			if (lists[k] < ends[k] && *lists[k] == item)
+				sum += weights[k];
+		}
+		if (item >= index->n_items || scratch->sums[item] != 0 || (n_lists > 1 && sum == weights[0]))
+			continue;
+		scratch->touched[scratch->n_touched++] = item;
+		scratch->sums[item] = sum;
+	}
+}
+
+/* Items, at most, that have a token which finds something by itself. */
+static uint32_t
+rare_limit(const MatchIndex *index)
+{
+	return index->n_items < 20 * RARE ? index->n_items / 20 : RARE;
+}
+
+/*
+ * Adds up, for each existing item, the weights of the rare tokens that it shares with the query.  Where no rare token hits, unknown words
+ * are mended and the common ones walked together.
+ */
 static void
 walk_postings(const MatchIndex *index, MatchScratch *scratch)
 {
-	const MatchQuery *query = &scratch->query;
+	MatchQuery *query = &scratch->query;
 	uint8_t		order[QUERY_TOKENS];
 	int			n = order_tokens(query, order);
 	uint32_t	walked = 0;
@@ -319,22 +393,28 @@ walk_postings(const MatchIndex *index, MatchScratch *scratch)
 	uint32_t	j;
 
 	scratch->n_touched = 0;
+	if ((n == 0 || query->tokens[order[0]].df > rare_limit(index)) && typo_mend(index, query))
+		n = order_tokens(query, order);
+	if (n > 0 && query->tokens[order[0]].df > MAX_LIST)
+	{
+		walk_common(index, scratch, order, n);
+		return;
+	}
 	for (i = 0; i < n; i++)
 		remaining += query->tokens[order[i]].span == 1 && !query->tokens[order[i]].extra ? query->tokens[order[i]].idf : 0;
 	for (i = 0; i < n && walked < MAX_POSTINGS; i++)
 	{
 		const QueryToken *token = &query->tokens[order[i]];
-		const IndexTerm *term = &index->terms[token->term];
-		uint32_t	count = term->df < MAX_LIST ? term->df : MAX_LIST;
-		float		weight = token->idf * token->idf * (token->extra ? 0.25f : 1);
+		const uint32_t *postings;
+		uint32_t	count = token_postings(index, token, &postings);
+		float		weight = token_weight(token);
 
-		if (walked > 0 && remaining < MIN_REMAINING * query->weight && (scratch->n_touched > 4 * MATCH_CANDIDATES || term->df > 1000))
+		if (walked > 0 && remaining < MIN_REMAINING * query->weight && (scratch->n_touched > 4 * MATCH_CANDIDATES || count > RARE))
 			break;
-		if (term->postings > index->n_postings || count > index->n_postings - term->postings)
-			continue;
+		count = count < MAX_LIST ? count : MAX_LIST;
 		for (j = 0; j < count; j++)
 		{
-			uint32_t	item = index->postings[term->postings + j];
+			uint32_t	item = postings[j];
 
 			if (item >= index->n_items)
 				continue;
@@ -376,6 +456,23 @@ pick_candidates(MatchScratch *scratch)
 	}
 	for (j = 0; j < n; j++)
 		add_candidate(scratch, best[j], false);
+}
+
+/* Adds the candidates for what somebody types; see prefix.c. */
+static void
+add_begun(const MatchIndex *index, MatchScratch *scratch)
+{
+	PrefixWalk	walk = {scratch->sums, scratch->touched, 0, MAX_POSTINGS + MAX_LIST};
+	uint32_t	best[MATCH_CANDIDATES];
+	uint8_t		order[QUERY_TOKENS];
+	int			n = order_tokens(&scratch->query, order);
+	int			i;
+
+	if ((n == 0 || scratch->query.tokens[order[0]].df > rare_limit(index)) && typo_mend(index, &scratch->query))
+		n = order_tokens(&scratch->query, order);
+	n = prefix_candidates(index, &scratch->query, order, n, &walk, best);
+	for (i = 0; i < n; i++)
+		add_candidate(scratch, best[i], false);
 }
 
 /* Moves the candidates of the largest overlap to the front; those by key stay in any case.  Returns how many to compare. */
@@ -421,8 +518,13 @@ match_candidates(const MatchIndex *index, MatchScratch *scratch, const MatchItem
 	query_prepare(index, item, &scratch->query);
 	scratch->n_candidates = 0;
 	add_exact(index, scratch, item);
-	walk_postings(index, scratch);
-	pick_candidates(scratch);
+	if (scratch->query.n_begun > 0)
+		add_begun(index, scratch);
+	else
+	{
+		walk_postings(index, scratch);
+		pick_candidates(scratch);
+	}
 	n = rank_candidates(index, scratch);
 	memcpy(candidates, scratch->candidates, (size_t) n * sizeof(uint32_t));
 	return n;

@@ -524,3 +524,12 @@ BEGIN
 	CREATE SEQUENCE sync.owner_seq AS integer CYCLE;
 END
 $install$;
+
+-- What matching learns from people.  Its own tables are made by the parts; as a step, so that workers wait for these columns.
+CREATE FUNCTION sync.install_step_2() RETURNS void
+LANGUAGE plpgsql AS $install$
+BEGIN
+	ALTER TABLE sync.staging ADD COLUMN IF NOT EXISTS match_correct boolean;
+	ALTER TABLE sync.match_result ADD COLUMN IF NOT EXISTS unsettled jsonb;
+END
+$install$;

@@ -59,7 +59,10 @@ BEGIN
 	CREATE OR REPLACE FUNCTION sync.brand_alias_changed() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 	BEGIN
-		PERFORM sync.catalogue_changed();
+		-- While the extension is away nothing is matched, and sync_install() moves the version.
+		IF to_regprocedure('sync.catalogue_changed()') IS NOT NULL THEN
+			EXECUTE 'SELECT sync.catalogue_changed()';
+		END IF;
 		RETURN NULL;
 	END
 	$$;

@@ -12,9 +12,6 @@ BEGIN
 		('match_batch', false, 3, 2, 'matching', 'matches a range of a feed''s products with the catalogue'),
 		('match_settle', false, 3, 1, 'matching', 'settles what rows of different ranges claim together')
 	ON CONFLICT (kind) DO NOTHING;
-	IF NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = 'sync.match_result'::regclass AND a.attname = 'unsettled') THEN
-		ALTER TABLE sync.match_result ADD COLUMN unsettled jsonb;
-	END IF;
 	COMMENT ON COLUMN sync.match_result.unsettled IS 'Confidence and evidence as they were before rows of other ranges were seen to claim the same variant; null where none does.';
 	IF to_regclass('sync.match_calibration') IS NULL THEN
 		CREATE TABLE sync.match_calibration (
@@ -33,7 +30,7 @@ BEGIN
 	COMMENT ON TABLE sync.match_calibration IS 'What the newest run of each supplier took for granted: confidence = 1 / (1 + exp(-(slope × score + offset))).';
 	COMMENT ON COLUMN sync.match_calibration.labels IS 'Reviews that slope and offset were fitted to, of which correct were of right matches; none: slope 1, offset 0.';
 	COMMENT ON COLUMN sync.match_calibration.share_shift IS 'Added to all scores, since more or fewer rows have a match than is usual; estimated from a sample.';
-	COMMENT ON COLUMN sync.match_calibration.repeats IS 'Odds that another row is a variant too that one row is: near 0 where the supplier''s rows are unique, at most 1.';
+	COMMENT ON COLUMN sync.match_calibration.repeats IS 'Odds that another row is a variant too that one row is: near 0 where the supplier''s rows are unique, at most 0.2.';
 END
 $install$;
 
@@ -188,7 +185,7 @@ $$;
 
 -- What the ranges could not see ---------------------------------------------------------------------------------------------------------
 
--- A match that a person called wrong by sync.staging.match_correct is not offered again.
+-- A match that a person called wrong by sync.staging.match_correct is not offered again, unless it was confirmed later.
 CREATE FUNCTION sync.match_forget_wrong(run_id bigint) RETURNS bigint
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
@@ -204,7 +201,10 @@ BEGIN
 	USING sync.match_label l
 	JOIN sync.feed_item f ON f.sku = l.incoming_id AND f.feed_file_id = run.feed_file_id
 	WHERE l.supplier = run.connection AND l.source = 'verdict' AND NOT l.correct
-	  AND m.run_id = run.id AND m.product_no = f.product_no AND m.feed_item_id = f.id AND m.variant_id::text = l.existing_id;
+	  AND m.run_id = run.id AND m.product_no = f.product_no AND m.feed_item_id = f.id AND m.variant_id::text = l.existing_id
+	  AND NOT EXISTS (SELECT FROM sync.variant_source v
+					  WHERE v.connection = l.supplier AND v.supplier_sku = l.incoming_id AND v.variant_id = m.variant_id
+						AND v.confirmed_at > l.decided_at);
 	GET DIAGNOSTICS forgotten = ROW_COUNT;
 	RETURN forgotten;
 END
@@ -221,7 +221,7 @@ BEGIN
 	FROM (SELECT count(*) AS claims FROM sync.match_result m
 		  WHERE m.run_id = match_repeats.run_id AND m.confidence >= 0.9 AND m.method <> 'link'
 		  GROUP BY m.variant_id) c;
-	RETURN greatest(least(share / (1 - share), 1), 0.005);
+	RETURN greatest(least(share / (1 - share), 0.2), 0.005);
 END
 $$;
 

@@ -10,6 +10,7 @@ BEGIN
 		('unknown_products', 'stage', '', 'What to do with products that the ERP does not know: stage (for a person to decide) or skip.'),
 		('max_change_share', '0.3', 'share', 'A run that would update a larger share of the catalogue is held: nothing of it is approved by itself until sync_release().'),
 		('max_change_minimum', '50', 'count', 'A run with at most this many updates is never held for its share.'),
+		('match_learn_from_filters', 'true', '', 'Whether what a person decides by a filter counts as a review of each match. Set it to false where people approve by filter without looking.'),
 		('match_audit_share', '0', 'share', 'Share of what could be approved by itself, but for confirmed links, that is left to a person all the same: so it is known how often it is right.'),
 		('stage_batch_products', '1000', 'count', 'How many feed products one job stages.')
 	ON CONFLICT (name) DO NOTHING;
@@ -481,7 +482,7 @@ BEGIN
 		SET decision = 'approved', decided_by = 'product_sync', decided_at = now(), decided_how = 'auto',
 			reason = s.reason || format('; approved by itself: confidence %s is above %s', trunc(s.confidence::numeric, 3), threshold)
 		WHERE s.run_id = auto_approve.run_id AND s.state = 'open' AND s.decision = 'pending' AND s.confidence > threshold
-		  AND (creates OR s.kind = 'update')
+		  AND (creates OR s.kind = 'update') AND s.match_correct IS DISTINCT FROM (s.kind = 'create')
 		  AND s.flags <@ CASE WHEN creates THEN ARRAY['new_variant'] ELSE '{}'::text[] END
 		  AND NOT EXISTS (SELECT FROM sync.staging_field f WHERE f.staging_id = s.id AND f.decision <> 'pending')
 		RETURNING s.id),

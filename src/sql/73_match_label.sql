@@ -9,8 +9,11 @@
 --		update rejected field by field			none: the values are not wanted
 --		create approved							its best candidates, which were below the threshold, are wrong
 --		create rejected							none
---		by a filter (sync_approve_where() ...)	none: nobody looked at each
+--		by a filter (sync_approve_where() ...)	the same, unless the setting match_learn_from_filters is false: nobody may have looked at each
 --		by itself								none
+--
+-- A verdict on what was approved by itself is kept, but has no part in the supplier's curve: of thousands that nobody looks at, people say
+-- something of those few that are wrong, and the curve would take these for a fair sample.  match_audit_share draws one.
 --
 -- There is one label for each supplier, incoming SKU and variant: the newest word counts.  The labels of an entry are a function of what it
 -- is now, so a decision that is changed or taken back changes them.  The functions that triggers need are ordinary objects, as in
@@ -43,12 +46,9 @@ BEGIN
 	COMMENT ON COLUMN sync.match_label.supplier IS 'Name of the connection; of tables matched outside the flow, what their caller names it.';
 	COMMENT ON COLUMN sync.match_label.incoming_id IS 'The supplier''s SKU; outside the flow, incoming_id of sync_match().';
 	COMMENT ON COLUMN sync.match_label.existing_id IS 'sync.variant.id; outside the flow, existing_id of sync_match().';
-	COMMENT ON COLUMN sync.match_label.log_odds IS 'The score, which is before the supplier''s calibration; null for a match that had none, such as a link.';
+	COMMENT ON COLUMN sync.match_label.log_odds IS 'The score, which is before the supplier''s calibration; null for a match that had none, such as a link, and for one that was approved by itself; only labels with a score shape confidences.';
 	COMMENT ON COLUMN sync.match_label.confidence IS 'What the matcher said then.';
 	COMMENT ON COLUMN sync.match_label.source IS 'decision on a staging entry, verdict by its match_correct, or review by sync_match_review().';
-	IF NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = 'sync.staging'::regclass AND a.attname = 'match_correct') THEN
-		ALTER TABLE sync.staging ADD COLUMN match_correct boolean;
-	END IF;
 	COMMENT ON COLUMN sync.staging.match_correct IS 'Whether this is the right product, if you want to say so: true or false, whatever you decide of the values, also afterwards. False on an update, or true on a new product, rejects the entry as long as it is open.';
 
 	-- Makes the labels of these entries what the entries now say.
@@ -58,36 +58,45 @@ BEGIN
 		DELETE FROM sync.match_label l WHERE l.staging_id = ANY (ids);
 		WITH entry AS MATERIALIZED (
 			SELECT s.id, s.run_id, s.connection, s.kind, s.sku, s.product_no, s.method, s.confidence, s.evidence, s.links, s.match_correct,
-				   s.decided_by, s.decided_at, e.correct,
+				   s.decided_by, s.decided_at, s.decided_how IS NOT DISTINCT FROM 'auto' AS by_itself, e.correct,
 				   (SELECT count(*) FROM jsonb_object_keys(s.links)) AS n_links
 			FROM sync.staging s
 			CROSS JOIN LATERAL (SELECT CASE
 				WHEN s.match_correct IS NOT NULL THEN s.match_correct
-				WHEN s.decided_how IS NULL OR s.decided_how = 'auto' OR s.decided_how LIKE '%, by filter%' THEN NULL
+				WHEN s.decided_how IS NULL OR s.decided_how = 'auto' THEN NULL
+				WHEN s.decided_how LIKE '%, by filter%' AND 'false' = coalesce(
+					(SELECT c.settings ->> 'match_learn_from_filters' FROM sync.connection c WHERE c.name = s.connection),
+					(SELECT t.value FROM sync.setting t WHERE t.name = 'match_learn_from_filters')) THEN NULL
 				WHEN s.kind = 'update' AND s.decision = 'approved' THEN true
 				WHEN s.kind = 'update' AND s.decision = 'rejected' AND s.decided_how NOT LIKE '%, by fields'
 					AND NOT s.flags && ARRAY['unknown_to_erp', 'inactive_in_erp', 'sku_taken'] THEN false
 				WHEN s.kind = 'create' AND s.decision = 'approved' THEN false END AS correct) e
 			WHERE s.id = ANY (ids) AND e.correct IS NOT NULL),
 		matched AS (
-			-- Match results of old runs are gone: an entry of one variant has all that is needed itself.
+			-- Match results of old runs are gone: an entry of one variant has all that is needed itself.  Several SKUs of an entry may be
+			-- matched to one variant, each with its own score.
 			SELECT e.id, k.key AS sku, k.value AS variant, coalesce(m.confidence, e.confidence) AS confidence,
 				   coalesce(m.method, e.method) AS method, coalesce(m.evidence, CASE WHEN e.n_links = 1 THEN e.evidence END) ->> 'score' AS score
 			FROM entry e
+			JOIN sync.run r ON r.id = e.run_id
 			CROSS JOIN LATERAL jsonb_each_text(e.links) k
-			LEFT JOIN sync.match_result m
-				ON m.run_id = e.run_id AND m.product_no = e.product_no AND m.variant_id::text = k.value
+			LEFT JOIN LATERAL (
+				SELECT o.confidence, o.method, o.evidence
+				FROM sync.match_result o
+				LEFT JOIN sync.feed_item i ON i.feed_file_id = r.feed_file_id AND i.product_no = o.product_no AND i.id = o.feed_item_id
+				WHERE o.run_id = e.run_id AND o.product_no = e.product_no AND o.variant_id::text = k.value
+				  AND (i.sku = k.key OR i.sku IS NULL)) m ON true
 			WHERE e.kind = 'update'
 			UNION ALL
 			SELECT e.id, coalesce(i.sku, e.sku), m.variant_id::text, m.confidence, m.method, m.evidence ->> 'score'
 			FROM entry e
 			JOIN sync.run r ON r.id = e.run_id
 			JOIN sync.match_result m ON m.run_id = e.run_id AND m.product_no = e.product_no
-			LEFT JOIN sync.feed_item i ON i.feed_file_id = r.feed_file_id AND i.id = m.feed_item_id
+			LEFT JOIN sync.feed_item i ON i.feed_file_id = r.feed_file_id AND i.product_no = m.product_no AND i.id = m.feed_item_id
 			WHERE e.kind = 'create')
 		INSERT INTO sync.match_label AS o (supplier, incoming_id, existing_id, correct, log_odds, confidence, method, source, staging_id,
 										   run_id, decided_by, decided_at)
-		SELECT DISTINCT ON (e.connection, m.sku, m.variant) e.connection, m.sku, m.variant, e.correct, m.score::real, m.confidence, m.method,
+		SELECT DISTINCT ON (e.connection, m.sku, m.variant) e.connection, m.sku, m.variant, e.correct, CASE WHEN NOT e.by_itself THEN m.score::real END, m.confidence, m.method,
 			   CASE WHEN e.match_correct IS NULL THEN 'decision' ELSE 'verdict' END, e.id, e.run_id,
 			   CASE WHEN e.match_correct IS NULL THEN e.decided_by ELSE who.decided_by END,
 			   CASE WHEN e.match_correct IS NULL THEN e.decided_at ELSE now() END
@@ -197,7 +206,9 @@ BEGIN
 	SELECT supplier, incoming_id, existing_id, correct, (evidence ->> 'score')::real, 'review', d.decided_by FROM sync.decision_by() d
 	ON CONFLICT ON CONSTRAINT match_label_supplier_incoming_id_existing_id_key DO UPDATE
 	SET correct = excluded.correct, log_odds = excluded.log_odds, confidence = NULL, method = NULL, source = 'review', staging_id = NULL,
-		run_id = NULL, decided_by = excluded.decided_by, decided_at = now();
+		run_id = NULL, decided_by = excluded.decided_by, decided_at = now()
+	-- A verdict does more than a review, which may contradict it but not take its place.
+	WHERE o.source <> 'verdict' OR o.correct <> excluded.correct;
 END
 $$;
 ALTER FUNCTION @extschema@.sync_match_review(text, jsonb, boolean, text, text) OWNER TO sync_worker;

@@ -188,6 +188,14 @@ BEGIN
 					  HINT = CASE closed.state WHEN 'failed' THEN 'Set the entry to pending first.'
 						  ELSE 'Decide the newest entry of the product.' END;
 		END IF;
+		SELECT s.id INTO closed FROM sync.staging s
+		WHERE s.id = ANY (ids) AND NOT s.match_correct
+		  AND EXISTS (SELECT FROM sync.staging_field f WHERE f.staging_id = s.id AND f.decision = 'approved')
+		ORDER BY s.id LIMIT 1;
+		IF FOUND THEN
+			RAISE EXCEPTION 'no field of staging entry % can be approved: match_correct says that it is another product', closed.id
+				USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Set match_correct to null first, or leave it rejected.';
+		END IF;
 		SELECT * INTO who FROM sync.decision_by();
 		WITH decided AS (
 			SELECT f.staging_id, CASE WHEN bool_or(f.decision = 'pending') THEN 'pending'
@@ -328,11 +336,13 @@ BEGIN
 	IF NOT dry_run THEN
 		PERFORM FROM sync.staging s WHERE s.id = ANY (ids) ORDER BY s.id FOR UPDATE;
 	END IF;
-	SELECT array_agg(s.id ORDER BY s.id) FILTER (WHERE s.state = 'open' AND (pattern IS NOT NULL OR s.decision <> wanted)),
+	SELECT array_agg(s.id ORDER BY s.id) FILTER (WHERE s.state = 'open' AND NOT s.mismatch AND (pattern IS NOT NULL OR s.decision <> wanted)),
 		   count(*) FILTER (WHERE pattern IS NULL AND s.decision = wanted AND s.state IN ('open', 'rejected')),
-		   count(*) FILTER (WHERE s.state <> 'open' AND (s.decision <> wanted OR s.state NOT IN ('open', 'rejected')))
+		   count(*) FILTER (WHERE s.state = 'open' AND s.mismatch
+							OR s.state <> 'open' AND (s.decision <> wanted OR s.state NOT IN ('open', 'rejected')))
 	INTO chosen, already, refused
-	FROM sync.staging s WHERE s.id = ANY (ids);
+	FROM (SELECT e.id, e.state, e.decision, wanted = 'approved' AND coalesce(e.match_correct = (e.kind = 'create'), false) AS mismatch
+		  FROM sync.staging e WHERE e.id = ANY (ids)) s;
 	refused := refused + (SELECT count(DISTINCT i) FROM unnest(ids) i WHERE NOT EXISTS (SELECT FROM sync.staging s WHERE s.id = i));
 	SELECT array_agg(f.id ORDER BY f.id), count(DISTINCT f.staging_id), count(*) INTO field_ids, entries, fields
 	FROM sync.staging_field f
@@ -401,7 +411,7 @@ $$;
 GRANT EXECUTE ON FUNCTION @extschema@.sync_approve(bigint[], text), @extschema@.sync_reject(bigint[], text),
 	@extschema@.sync_approve_where(jsonb, text, boolean), @extschema@.sync_reject_where(jsonb, text, boolean) TO sync_approver;
 COMMENT ON FUNCTION @extschema@.sync_approve(bigint[], text) IS
-'Approves staging entries by id, the same as setting their decision; note is kept with them. Returns how many entries and fields were decided, how many entries were so already, and how many could not be (applied, superseded, failed, rejected, or no such id).';
+'Approves staging entries by id, the same as setting their decision; note is kept with them. Returns how many entries and fields were decided, how many entries were so already, and how many could not be (applied, superseded, failed, rejected, of the wrong product by match_correct, or no such id).';
 COMMENT ON FUNCTION @extschema@.sync_reject(bigint[], text) IS
 'Rejects staging entries by id, the same as setting their decision; note is kept with them. Returns the counts of sync_approve(). A rejected value is not staged again until the feed''s value changes. Rejecting an update as a whole also says that its match was wrong; where it was right, set match_correct to true beside it, or reject its fields.';
 COMMENT ON FUNCTION @extschema@.sync_approve_where(jsonb, text, boolean) IS

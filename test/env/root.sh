@@ -25,7 +25,7 @@ if [ "$(cat "$mark" 2>/dev/null)" != "$stamp" ]; then
 	script=/usr/share/debootstrap/scripts/$suite
 	[ -e "$script" ] || script=/usr/share/debootstrap/scripts/sid
 	# A namespace of its own, so that nothing stays mounted whatever happens.
-	unshare --mount --propagation private bash -euo pipefail -c '
+	env -u TMPDIR unshare --mount --propagation private bash -euo pipefail -c '
 		root=$1 suite=$2 mirror=$3 script=$4; shift 4
 		debootstrap --variant=minbase "$suite" "$root" "$mirror" "$script"
 		for config in /etc/apt/apt.conf.d/*proxy*; do

@@ -2,7 +2,7 @@
  * fuzz_match.c
  *	  Fuzzes the matcher's kernels.  The first byte chooses what the rest is read as: a code, a title, items to index and search for,
  *	  an index file, rows to assign, or reviews to calibrate by.
- *	  clang -g -O1 -fsanitize=fuzzer,address,undefined -Isrc test/fuzz/fuzz_match.c src/match/{gtin,fold,brand,normalise,item,index_build,index_file,search,features,score,assign,calibrate}.c -lm
+ *	  clang -g -O1 -fsanitize=fuzzer,address,undefined -Isrc test/fuzz/fuzz_match.c src/match/{gtin,fold,brand,normalise,code,quantity,price,item,index_build,index_file,dictionary,search,prefix,typo,features,features_code,score,assign,calibrate}.c -lm
  */
 #include <fcntl.h>
 #include <math.h>
@@ -88,6 +88,8 @@ fuzz_items(const char *text, size_t size)
 	int			n = 0;
 	int			i;
 
+	if (size % 2 == 0)
+		mindex_keep_texts(builder);
 	while (size > 0 && n < 32)
 	{
 		MatchFields *f = &items[n++];
@@ -110,6 +112,7 @@ fuzz_items(const char *text, size_t size)
 		int			k;
 
 		item_prepare(&item, &items[i], SEED, NULL, false);
+		item_note_begun(&item, &items[i].title);
 		for (k = match_search(&index, scratch, &item, found, 4); k-- > 0;)
 			must(found[k].item < index.n_items && found[k].score == found[k].score);
 	}
@@ -137,6 +140,7 @@ fuzz_file(const char *data, size_t size)
 		MatchFound	found[4];
 
 		item_prepare(&item, &fields, index.seed, &index.aliases, false);
+		item_note_begun(&item, &fields.title);
 		must(scratch != NULL);
 		match_search(&index, scratch, &item, found, 4);
 		scratch_free(scratch);

@@ -47,7 +47,7 @@ $node->safe_psql('postgres', 'DROP EXTENSION product_sync');
 is(what_there_is($node, 'postgres'), $before, 'DROP EXTENSION keeps every row, index, policy, grant and trigger');
 $node->safe_psql('postgres', "UPDATE sync.product SET description = 'edited while the extension was away' WHERE handle = 'paper'");
 $node->safe_psql('postgres', 'CREATE EXTENSION product_sync');
-is($node->value('SELECT sync_install()'), 'already at step 1', 'the extension finds its tables');
+is($node->value('SELECT sync_install()'), 'already at step 2', 'the extension finds its tables');
 my $refreshed = what_there_is($node, 'postgres');
 is($node->value("SELECT value FROM sync.setting WHERE name = 'retry_wait'"), '7 minutes', 'and leaves settings of the user alone');
 
@@ -59,7 +59,7 @@ command_ok([ 'pg_dump', '-Fc', '-f', $dump, $node->connstr('postgres') ], 'pg_du
 $other->safe_psql('postgres', 'CREATE DATABASE shop');
 command_ok([ 'pg_restore', '--exit-on-error', '-d', $other->connstr('shop'), $dump ], 'pg_restore into an empty server, which has not even the roles');
 is(what_there_is($other, 'shop'), $refreshed, 'brings back every row, index, policy, grant and trigger');
-is($other->safe_psql('shop', 'SELECT sync_install()'), 'already at step 1', 'with an extension that knows them');
+is($other->safe_psql('shop', 'SELECT sync_install()'), 'already at step 2', 'with an extension that knows them');
 is($other->safe_psql('shop', "SET ROLE auditor; SELECT count(*) FROM sync.variant"), 2, 'the policy admits the auditor');
 $other->safe_psql('shop', 'SELECT sync_run_etilize()');
 $other->safe_psql('shop', "CALL sync_work('5 seconds')");

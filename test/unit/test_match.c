@@ -383,6 +383,40 @@ test_equal_items(void)
 	mindex_free(&index);
 }
 
+/* An item of common words alone, and misspelt ones: found none the less. */
+static void
+test_fallback(void)
+{
+	static const char *const words[] = {"alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "juliett"};
+	IndexBuilder *builder = mindex_begin(SEED, 1, NULL);
+	MatchIndex	index;
+	Best		found;
+	char		number[16];
+	char		title[128];
+	int			i;
+
+	for (i = 0; i < 100000; i++)
+	{
+		TestItem	item = {number, NULL, NULL, NULL, NULL, title, 0};
+		MatchFields fields;
+
+		snprintf(number, sizeof(number), "%d", i);
+		snprintf(title, sizeof(title), "red%s blue%s green%s brown%s grey%s", words[i / 10000], words[i / 1000 % 10], words[i / 100 % 10],
+				 words[i / 10 % 10], words[i % 10]);
+		fields = fields_of(&item);
+		if (!mindex_add(builder, &fields))
+			abort();
+	}
+	if (!mindex_finish(builder, &index))
+		abort();
+	ok(strcmp(best(&index, &(TestItem) {"x", NULL, NULL, NULL, NULL, "redhotel bluehotel greenhotel brownhotel greyhotel", 0}, &found),
+			  "77777") == 0, "an item of common words is found");
+	ok(strcmp(best(&index, &(TestItem) {"x", NULL, NULL, NULL, NULL, "redhotle bluehotl greenhotell brownhotel greyhotel", 0}, &found),
+			  "77777") == 0, "and where three of them are misspelt");
+	ok(strcmp(best(&index, &(TestItem) {"x", NULL, NULL, NULL, NULL, "zzzzz qqqqqq", 0}, &found), "") == 0, "nonsense finds nothing");
+	mindex_free(&index);
+}
+
 /* File ---------------------------------------------------------------------------------------------------------------- */
 
 /* Opens a copy of the file's first length bytes with one byte changed; searches where that is accepted. */
@@ -474,6 +508,7 @@ main(void)
 	test_file(&index);
 	mindex_free(&index);
 	test_equal_items();
+	test_fallback();
 	printf("1..%d\n", tests);
 	return failures > 0;
 }
