@@ -218,9 +218,32 @@ SELECT count(*) FROM sync_match_one('{}');
 SELECT count(*) FROM sync_match_one('{"title": "👨‍👩‍👧‍👦 مصباح מנורה \u202e"}');
 SELECT count(*) FROM sync_match_one('{"title": {"title": "x"}}');
 
-DROP VIEW broken, feed_matched, same_brand, big_view, kept;
+-- A column that is added, undone, and added again with another default: no row was written.
+CREATE VIEW by_note AS SELECT count(*) AS by_note FROM sync.match_candidates('feed', 'big', '{"incoming": {"sku": "title"}, "existing": {"sku": "price"}}', 1)
+	WHERE method = 'sku';
+BEGIN;
+ALTER TABLE big ADD COLUMN price text DEFAULT 'Brand7 QX100007';
+TABLE by_note;
+ROLLBACK;
+ALTER TABLE big ADD COLUMN price text DEFAULT 'another';
+TABLE by_note;
+
+-- Which of equals is taken does not depend on where another scan of a large table stopped.
+CREATE TABLE equals AS SELECT i AS id, 'Acme lamp AB-' || i % 10 AS title, repeat('x', 1000) AS filler FROM generate_series(1, 40000) i;
+CREATE TABLE ten AS SELECT i AS id, 'Acme lamp AB-' || i AS title FROM generate_series(0, 9) i;
+SET product_sync.match_cache_size = 0;
+CREATE TABLE before AS SELECT incoming_id, existing_id FROM sync.match_candidates('ten', 'equals', '{}', 1);
+BEGIN;
+DECLARE half CURSOR FOR SELECT * FROM equals;
+MOVE 20000 IN half;
+COMMIT;
+SELECT count(*), count(*) FILTER (WHERE b.existing_id = a.existing_id) AS same
+FROM before b JOIN sync.match_candidates('ten', 'equals', '{}', 1) a USING (incoming_id);
+RESET product_sync.match_cache_size;
+
+DROP VIEW by_note, broken, feed_matched, same_brand, big_view, kept;
 DROP MATERIALIZED VIEW big_matview, empty_matview;
-DROP TABLE big, big_temp, coloured, other, feed, large_feed, by_one, by_seven, ours, theirs;
+DROP TABLE equals, ten, before, big, big_temp, coloured, other, feed, large_feed, by_one, by_seven, ours, theirs;
 DROP TYPE colour;
 DROP FUNCTION found, suggested, evil.left;
 DROP SCHEMA evil;

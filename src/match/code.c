@@ -20,11 +20,14 @@ typedef struct ColourName
 #define TEXT(s) s, sizeof(s) - 1
 
 static const ColourName colour_names[] = {
-	{TEXT("black"), 0}, {TEXT("bk"), 0}, {TEXT("blk"), 0}, {TEXT("white"), 1}, {TEXT("wh"), 1}, {TEXT("wht"), 1}, {TEXT("whi"), 1}, {TEXT("silver"), 2}, {TEXT("slv"), 2}, {TEXT("slvr"), 2}, {TEXT("gray"), 3},
-	{TEXT("grey"), 3}, {TEXT("gry"), 3}, {TEXT("red"), 4}, {TEXT("rd"), 4}, {TEXT("blue"), 5}, {TEXT("blu"), 5}, {TEXT("green"), 6}, {TEXT("grn"), 6}, {TEXT("pink"), 7}, {TEXT("pnk"), 7},
-	{TEXT("yellow"), 8}, {TEXT("ylw"), 8}, {TEXT("orange"), 9}, {TEXT("purple"), 10}, {TEXT("brown"), 11}, {TEXT("brn"), 11}, {TEXT("gold"), 12}, {TEXT("titanium"), 13},
-	{TEXT("cyan"), 14}, {TEXT("magenta"), 15}, {TEXT("clear"), 16}, {TEXT("clr"), 16}, {TEXT("stainless"), 17}, {TEXT("ss"), 17}, {TEXT("beige"), 18}, {TEXT("ivory"), 19},
-	{TEXT("bronze"), 20}, {TEXT("chrome"), 21}, {TEXT("cherry"), 22}, {TEXT("walnut"), 23}, {TEXT("oak"), 24}, {TEXT("maple"), 25}, {TEXT("mahogany"), 26},
+	{TEXT("black"), 0}, {TEXT("bk"), 0}, {TEXT("blk"), 0}, {TEXT("white"), 1}, {TEXT("wh"), 1}, {TEXT("wht"), 1},
+	{TEXT("whi"), 1}, {TEXT("silver"), 2}, {TEXT("slv"), 2}, {TEXT("slvr"), 2}, {TEXT("gray"), 3}, {TEXT("grey"), 3},
+	{TEXT("gry"), 3}, {TEXT("red"), 4}, {TEXT("rd"), 4}, {TEXT("blue"), 5}, {TEXT("blu"), 5}, {TEXT("green"), 6},
+	{TEXT("grn"), 6}, {TEXT("pink"), 7}, {TEXT("pnk"), 7}, {TEXT("yellow"), 8}, {TEXT("ylw"), 8}, {TEXT("orange"), 9},
+	{TEXT("purple"), 10}, {TEXT("brown"), 11}, {TEXT("brn"), 11}, {TEXT("gold"), 12}, {TEXT("titanium"), 13},
+	{TEXT("cyan"), 14}, {TEXT("magenta"), 15}, {TEXT("clear"), 16}, {TEXT("clr"), 16}, {TEXT("stainless"), 17},
+	{TEXT("ss"), 17}, {TEXT("beige"), 18}, {TEXT("ivory"), 19}, {TEXT("bronze"), 20}, {TEXT("chrome"), 21},
+	{TEXT("cherry"), 22}, {TEXT("walnut"), 23}, {TEXT("oak"), 24}, {TEXT("maple"), 25}, {TEXT("mahogany"), 26},
 };
 
 /* Notes the colour that a word or the ending of a code names.  Short forms are believed at the end of a code only: blu-ray. */

@@ -110,8 +110,8 @@ preparation_signature(void)
 {
 	static const char title[] = "Kön. DSC-W150/B-2 x 10 pack 1,5 TB 7200rpm 2.4 GHz usb3 remanufactured kit for black 10/100 19\" the with";
 	static const char code[] = "AB-1234/XYZ 55";
-	MatchFields fields = {{NULL, 0}, {code, 9}, {"03600029145", 11}, {"Acme Tools Inc", 14}, {title, sizeof(title) - 1}, {title, sizeof(title) - 1},
-	{title + 4, 60}, 12.5};
+	MatchFields fields = {{NULL, 0}, {code, 9}, {"03600029145", 11}, {"Acme Tools Inc", 14}, {title, sizeof(title) - 1},
+	{title, sizeof(title) - 1}, {title + 4, 60}, 12.5};
 	MatchItem	item;
 	uint64_t	sum;
 	int			i;

@@ -64,8 +64,8 @@ prepare_brand(MatchItem *item, const MatchText *brand, const BrandAliases *alias
 
 /*
  * Makes an item ready.  Without a title its description serves as one; beside one an existing item's gives its most telling tokens only,
- * which keeps the index small.  Fields that cannot be used (a price that is no positive number, a
- * GTIN that is none) count as missing.  aliases may be NULL.
+ * which keeps the index small.  Fields that cannot be used (a price that is no positive number, a GTIN that is none) count as missing.
+ * aliases may be NULL.
  */
 void
 item_prepare(MatchItem *item, const MatchFields *fields, uint64_t seed, const BrandAliases *aliases, bool existing)

@@ -9,9 +9,11 @@
  * - storage that this transaction made, and rows that it wrote: both may be undone and made again under the same numbers;
  * - what row-level security filters, views, foreign and partitioned tables, tables with children, system catalogs;
  * - columns whose text depends on more than their bytes: settings, names, generating expressions.
- * Rows that are older than a column have its first default, which is part of the key: ADD COLUMN that is undone may come again with another.
- * A transaction number is only given again where the server lost the transaction: the log is flushed before an index is kept, and the
- * timeline is part of the key.
+ * Rows that are older than a column have its first default, which is part of the key: an ADD COLUMN that was undone may come again with
+ * another.
+ * A transaction number is given again where the server lost the transaction, so the log is flushed before an index is kept; and after a
+ * copy of the data directory was put back, so the key has the server's start and timeline.  (It is given again after four thousand million
+ * transactions too: all rows that differ would have to meet both their old place and their old number.)
  *
  * Files are mapped by all sessions and never change once they are there.  The key names the contents, so a mapping stays true for its key
  * even after its file was removed; a session keeps the last one that it used, whose checksum need not be looked at again.
@@ -55,6 +57,7 @@
 #include "utils/rel.h"
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "product_sync.h"
 
@@ -76,6 +79,7 @@ typedef struct CacheKey
 	uint64		rows_hash;
 	uint64		aliases;
 	int64		rows;
+	TimestampTz started;		/* the server */
 	Oid			relation;
 	Oid			tablespace;
 	uint32		storage;
@@ -230,6 +234,7 @@ take_fingerprint(Relation relation, CacheKey *key)
 	key->rows = rows;
 	key->system = GetSystemIdentifier();
 	key->timeline = GetWALInsertionTimeLine();
+	key->started = PgStartTime;
 	return !ours && rows >= SMALL_ROWS;
 }
 

@@ -60,9 +60,9 @@ static const char *const catalogue_query =
 " FROM sync.variant v JOIN sync.product p ON p.id = v.product_id ORDER BY v.id";
 
 /*
- * Title and vendor are those of the product's first row.  One pass and no joins, for new
- * tables have no statistics and the planner would take the feed for a few rows; links are looked up one by one.  A sample takes
- * products in groups of SAMPLE_GROUP, since rows that repeat each other often stand together.
+ * Title and vendor are those of the product's first row.  One pass and no joins, for new tables have no statistics and the planner would
+ * take the feed for a few rows; links are looked up one by one.  A sample takes products in groups of SAMPLE_GROUP, since rows that repeat
+ * each other often stand together.
  */
 static const char *const feed_query =
 "SELECT f.product_no, f.id::text, f.sku, left(f.variant ->> 'barcode', 64), f.vendor, left(f.variant ->> 'mpn', 1024),"
@@ -191,8 +191,8 @@ build_file(int64 version)
 }
 
 /*
- * sync.match_index_build(version): builds the index file of this version from the catalogue as this statement sees it, unless a sound one is
- * there.  Returns the number of items.
+ * sync.match_index_build(version): builds the index file of this version from the catalogue as this statement sees it, unless a sound one
+ * is there.  Returns the number of items.
  */
 Datum
 product_sync_match_index_build(PG_FUNCTION_ARGS)
@@ -258,9 +258,7 @@ first_version(void)
 						" WHERE s.seqrelid = 'sync.catalogue_version_seq'::pg_catalog.regclass");
 }
 
-/*
- * Maps the index of the present version, which is built where there is none.  SPI is connected.
- */
+/* Maps the index of the present version, which is built where there is none.  SPI is connected. */
 static void
 map_present(void)
 {
@@ -521,8 +519,8 @@ product_sync_match_feed(PG_FUNCTION_ARGS)
 }
 
 /*
- * sync.match_shares(feed_file_id, connection, version, last product, step): what a sample of a feed tells of its supplier, for all its ranges
- * to go by: how many rows have a match, and whether rows repeat each other.
+ * sync.match_shares(feed_file_id, connection, version, last product, step): what a sample of a feed tells of its supplier, for all its
+ * ranges to go by: how many rows have a match, and whether rows repeat each other.
  */
 Datum
 product_sync_match_shares(PG_FUNCTION_ARGS)

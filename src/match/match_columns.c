@@ -107,7 +107,8 @@ check_mapping(Jsonb *columns, bool nested)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("\"columns\" has an unknown key \"%.*s\"", key.val.string.len, key.val.string.val),
-					 errhint("Fields are id, sku, gtin, brand, mpn, title, description, price and category; \"incoming\" and \"existing\" hold those of one table, \"supplier\" names whose reviews count.")));
+					 errhint("Fields are id, sku, gtin, brand, mpn, title, description, price and category; \"incoming\" and \"existing\" "
+							 "hold those of one table, \"supplier\" names whose reviews count.")));
 		if (side || (value.type != jbvString && value.type != jbvNull))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -4,8 +4,9 @@
  *
  * {"score": log odds before the supplier's calibration, "added": {piece: what it added to the log odds, ...}}, and where they hold:
  * "key_shared" (several existing items have the key), "contradicted" (something says that it is another thing to sell), "shared"
- * (another incoming item claims the same existing one).  The pieces share_of_matches, rivals, curve and supplier are what
- * assign.c, score_curve() and calibrate.c added; the confidence is 1 / (1 + exp(-sum of all pieces)), but of rows that claim one item only the best exceeds 0.94.
+ * (another incoming item claims the same existing one).  The pieces share_of_matches, rivals, curve and supplier are what assign.c,
+ * score_curve() and calibrate.c added; the confidence is 1 / (1 + exp(-sum of all pieces)), but of what is contradicted, and of rows that
+ * claim one item all but the best, no more than 0.94.
  */
 #include "match/match_pg.h"
 

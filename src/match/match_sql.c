@@ -90,7 +90,7 @@ scan_in_order(void)
 	return level;
 }
 
-/* Gives the owner the index of the existing table, and searches it for each row of the incoming one.  SPI is connected.  Returns the owner. */
+/* Makes an owner with the index of the existing table, and searches it for each row of the incoming one.  SPI is connected. */
 static MatchOwner *
 match_tables(FunctionCallInfo fcinfo, int want, MatchReceiver receive, void *arg)
 {

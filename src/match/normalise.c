@@ -112,7 +112,8 @@ word_singular(const char *text, size_t length, char one[NORM_TOKEN_BYTES])
 		one[n - 3] = 'y';
 		return n - 2;
 	}
-	if (n > 4 && one[n - 2] == 'e' && (one[n - 3] == 'x' || one[n - 3] == 's' || (one[n - 3] == 'h' && (one[n - 4] == 'c' || one[n - 4] == 's'))))
+	if (n > 4 && one[n - 2] == 'e' &&
+		(one[n - 3] == 'x' || one[n - 3] == 's' || (one[n - 3] == 'h' && (one[n - 4] == 'c' || one[n - 4] == 's'))))
 		return n - 2;
 	return n - 1;
 }

@@ -60,13 +60,17 @@ typedef struct WordMeaning
 #define TEXT(s) s, sizeof(s) - 1
 
 static const WordMeaning word_meanings[] = {
-	{TEXT("compatible"), CONDITION_COMPATIBLE, 0}, {TEXT("replacement"), CONDITION_COMPATIBLE, 0}, {TEXT("replaces"), CONDITION_COMPATIBLE, 0},
-	{TEXT("remanufactured"), CONDITION_REMADE, 0}, {TEXT("reman"), CONDITION_REMADE, 0}, {TEXT("recycled"), CONDITION_REMADE, 0},
-	{TEXT("refurbished"), CONDITION_REFURBISHED, 0}, {TEXT("refurb"), CONDITION_REFURBISHED, 0}, {TEXT("renewed"), CONDITION_REFURBISHED, 0},
-	{TEXT("reconditioned"), CONDITION_REFURBISHED, 0}, {TEXT("recertified"), CONDITION_REFURBISHED, 0}, {TEXT("preowned"), CONDITION_REFURBISHED, 0},
-	{TEXT("bundle"), CONDITION_BUNDLE, 0}, {TEXT("bundled"), CONDITION_BUNDLE, 0}, {TEXT("twin"), 0, 2}, {TEXT("dual"), 0, 2}, {TEXT("triple"), 0, 3},
-	{TEXT("dozen"), 0, 12},
+	{TEXT("compatible"), CONDITION_COMPATIBLE, 0}, {TEXT("replacement"), CONDITION_COMPATIBLE, 0},
+	{TEXT("replaces"), CONDITION_COMPATIBLE, 0}, {TEXT("remanufactured"), CONDITION_REMADE, 0},
+	{TEXT("reman"), CONDITION_REMADE, 0}, {TEXT("recycled"), CONDITION_REMADE, 0},
+	{TEXT("refurbished"), CONDITION_REFURBISHED, 0}, {TEXT("refurb"), CONDITION_REFURBISHED, 0},
+	{TEXT("renewed"), CONDITION_REFURBISHED, 0}, {TEXT("reconditioned"), CONDITION_REFURBISHED, 0},
+	{TEXT("recertified"), CONDITION_REFURBISHED, 0}, {TEXT("preowned"), CONDITION_REFURBISHED, 0},
+	{TEXT("bundle"), CONDITION_BUNDLE, 0}, {TEXT("bundled"), CONDITION_BUNDLE, 0}, {TEXT("twin"), 0, 2}, {TEXT("dual"), 0, 2},
+	{TEXT("triple"), 0, 3}, {TEXT("dozen"), 0, 12},
 };
+
+static const UnitName pack_unit = {"pack", UNIT_PACK, false, 1};
 
 /* Words that say that the number before or after them counts pieces. */
 static bool
@@ -172,24 +176,16 @@ add_quantity(TokenList *list, const char *text, size_t length, float value, cons
 		list->pack = value;
 }
 
-/*
- * Reads a quantity that starts at run i: 64gb, 64 gb, 8-port, 14", 2 pack, pack of 2, dual pack.  Returns the runs taken, 0 where
- * there is none.
- */
-int
-read_quantity(TokenList *list, const char *s, const Run *runs, int n, int i)
+/* Reads a size of clothes: xl, size 38.  Returns the runs taken, 0 where there is none. */
+static int
+read_clothes_size(TokenList *list, const char *s, const Run *runs, int n, int i)
 {
-	static const UnitName inch = {"in", UNIT_METRE, false, 0.0254f};
-	static const UnitName pack = {"pack", UNIT_PACK, false, 1};
 	static const UnitName size = {"size", UNIT_SIZE, false, 1};
-	const Run  *run = &runs[i];
-	const char *text = s + run->start;
-	const UnitName *unit;
+	const char *text = s + runs[i].start;
 	size_t		taken;
-	size_t		j;
 	float		value;
 
-	if (run->length == 4 && memcmp(text, "size", 4) == 0 && i + 1 < n && !runs[i + 1].point)
+	if (runs[i].length == 4 && memcmp(text, "size", 4) == 0 && i + 1 < n && !runs[i + 1].point)
 	{
 		const char *name = s + runs[i + 1].start;
 
@@ -201,58 +197,89 @@ read_quantity(TokenList *list, const char *s, const Run *runs, int n, int i)
 			return 2;
 		}
 	}
-	value = read_size(text, run->length, false);
-	if (value > 0)
-	{
-		add_quantity(list, text, run->length, value, &size);
-		return 1;
-	}
-	if (run->digits == 0)
-	{
-		if (is_pack_word(text, run->length) && i + 2 < n && runs[i + 1].length == 2 && memcmp(s + runs[i + 1].start, "of", 2) == 0 &&
-			runs[i + 2].letters == 0 && !runs[i + 2].point)
-		{
-			value = read_number(s + runs[i + 2].start, runs[i + 2].length, &taken);
-			add_quantity(list, s + runs[i + 2].start, runs[i + 2].length, value, &pack);
-			return 3;
-		}
-		for (j = 0; j < sizeof(word_meanings) / sizeof(word_meanings[0]); j++)
-			if (word_meanings[j].pack > 0 && word_meanings[j].length == run->length &&
-				memcmp(word_meanings[j].word, text, run->length) == 0 && i + 1 < n &&
-				is_pack_word(s + runs[i + 1].start, runs[i + 1].length))
-			{
-				add_quantity(list, text, run->length, word_meanings[j].pack, &pack);
-				return 2;
-			}
+	value = read_size(text, runs[i].length, false);
+	if (value == 0)
 		return 0;
+	add_quantity(list, text, runs[i].length, value, &size);
+	return 1;
+}
+
+/* Reads a number of pieces that begins with a word: pack of 2, dual pack.  Returns the runs taken, 0 where there is none. */
+static int
+read_pack(TokenList *list, const char *s, const Run *runs, int n, int i)
+{
+	const char *text = s + runs[i].start;
+	size_t		taken;
+	size_t		j;
+
+	if (is_pack_word(text, runs[i].length) && i + 2 < n && runs[i + 1].length == 2 && memcmp(s + runs[i + 1].start, "of", 2) == 0 &&
+		runs[i + 2].letters == 0 && !runs[i + 2].point)
+	{
+		const char *number = s + runs[i + 2].start;
+
+		add_quantity(list, number, runs[i + 2].length, read_number(number, runs[i + 2].length, &taken), &pack_unit);
+		return 3;
 	}
+	for (j = 0; j < sizeof(word_meanings) / sizeof(word_meanings[0]); j++)
+		if (word_meanings[j].pack > 0 && word_meanings[j].length == runs[i].length &&
+			memcmp(word_meanings[j].word, text, runs[i].length) == 0 && i + 1 < n &&
+			is_pack_word(s + runs[i + 1].start, runs[i + 1].length))
+		{
+			add_quantity(list, text, runs[i].length, word_meanings[j].pack, &pack_unit);
+			return 2;
+		}
+	return 0;
+}
+
+/* The unit that the run after a number names, or NULL. */
+static const UnitName *
+following_unit(const char *s, const Run *run)
+{
+	const UnitName *unit;
+
+	if (run->digits > 0 || (run->joint != '-' && run->joint != ' ' && run->joint != '/'))
+		return NULL;
+	unit = find_unit(s + run->start, run->length, false);
+	/* 12/case */
+	if (unit == NULL && run->joint == '/' && is_pack_word(s + run->start, run->length))
+		unit = &pack_unit;
+	return unit;
+}
+
+/*
+ * Reads a quantity that starts at run i: 64gb, 64 gb, 8-port, 14", 2 pack, pack of 2, dual pack.  Returns the runs taken, 0 where
+ * there is none.
+ */
+int
+read_quantity(TokenList *list, const char *s, const Run *runs, int n, int i)
+{
+	static const UnitName inch = {"in", UNIT_METRE, false, 0.0254f};
+	const Run  *run = &runs[i];
+	const char *text = s + run->start;
+	const UnitName *unit = NULL;
+	int			runs_taken = read_clothes_size(list, s, runs, n, i);
+	size_t		taken;
+	float		value;
+
+	if (runs_taken > 0)
+		return runs_taken;
+	if (run->digits == 0)
+		return read_pack(list, s, runs, n, i);
 	if (!is_digit(text[0]))
 		return 0;
 	value = read_number(text, run->length, &taken);
-	if (run->inches && taken == run->length)
-	{
-		add_quantity(list, text, run->length, value, &inch);
-		return 1;
-	}
+	runs_taken = 1;
 	if (taken < run->length)
+		unit = run->digits > 6 ? NULL : find_unit(text + taken, run->length - taken, true);
+	else if (run->inches)
+		unit = &inch;
+	else if (i + 1 < n)
 	{
-		unit = find_unit(text + taken, run->length - taken, true);
-		if (unit == NULL || run->digits > 6)
-			return 0;
-		add_quantity(list, text, run->length, value, unit);
-		return 1;
+		unit = following_unit(s, &runs[i + 1]);
+		runs_taken = 2;
 	}
-	if (i + 1 < n && runs[i + 1].digits == 0 && (runs[i + 1].joint == '-' || runs[i + 1].joint == ' ' || runs[i + 1].joint == '/'))
-	{
-		unit = find_unit(s + runs[i + 1].start, runs[i + 1].length, false);
-		/* 12/case */
-		if (unit == NULL && runs[i + 1].joint == '/' && is_pack_word(s + runs[i + 1].start, runs[i + 1].length))
-			unit = &pack;
-		if (unit != NULL)
-		{
-			add_quantity(list, text, run->length, value, unit);
-			return 2;
-		}
-	}
-	return 0;
+	if (unit == NULL)
+		return 0;
+	add_quantity(list, text, run->length, value, unit);
+	return runs_taken;
 }

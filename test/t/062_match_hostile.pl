@@ -165,6 +165,23 @@ SKIP:
 	is($node->value("SELECT count(*) FROM sync_match('ordinary_incoming', 'ordinary_existing')"), $ordinary, 'as does the server');
 }
 
+# Databases of other encodings, and of none.
+foreach (['LATIN1', q(U&'\\00DCbel\\00E9 G\\00FCrtel'), 'ubele gurtel'], ['EUC_JP', q(U&'\\65E5\\672C\\8A9E\\96FB\\6C17'), '日本語電気'], ['SQL_ASCII', q('ubele gurtel'), 'Ubele Gurtel'])
+{
+	my ($encoding, $incoming, $existing) = @$_;
+	my $database = lc $encoding;
+	$node->safe_psql('postgres', "CREATE DATABASE $database ENCODING $encoding TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'");
+	my ($status, $out, $error) = $node->psql($database, <<"END");
+SET client_min_messages = warning;
+CREATE EXTENSION product_sync;
+SET client_encoding = @{[$encoding eq 'SQL_ASCII' ? 'SQL_ASCII' : 'UTF8']};
+CREATE TABLE incoming AS SELECT 1 AS id, $incoming AS title;
+CREATE TABLE existing AS SELECT i AS id, CASE i WHEN 7 THEN '$existing' ELSE 'other thing ' || i END AS title FROM generate_series(1, 50) i;
+SELECT existing_id FROM sync_match('incoming', 'existing') WHERE confidence > 0.5;
+END
+	is("$out$error", '7', "titles are read in a database of $encoding");
+}
+
 is($node->log_lines(qr/PANIC|TRAP|terminated by signal|was terminated/), 0, 'nothing crashed');
 $node->stop;
 done_testing();

@@ -324,6 +324,39 @@ test_search(const MatchIndex *index)
 	ok(strcmp(id, "") == 0, "nothing matches nothing");
 }
 
+/* What differs only after the bytes that a token keeps of its text, and numbers of sizes that lie close to each other. */
+static void
+test_near(void)
+{
+	static const TestItem near[] = {
+		{"red", NULL, NULL, "Acme", "6ES7214-1AG40-0XB0-EXTENDED-CABLE-RED", "Acme lead", 0},
+		{"blue", NULL, NULL, "Acme", "6ES7214-1AG40-0XB0-EXTENDED-CABLE-BLUE", "Acme lead", 0},
+		{"38", NULL, NULL, NULL, NULL, "Zorro leather boot size 38", 0},
+		{"40", NULL, NULL, NULL, NULL, "Zorro leather boot size 40", 0},
+	};
+	IndexBuilder *builder = mindex_begin(SEED, 1, NULL);
+	MatchIndex	index;
+	Best		found;
+	const char *id;
+	int			i;
+
+	for (i = 0; i < 4; i++)
+	{
+		MatchFields fields = fields_of(&near[i]);
+
+		if (!mindex_add(builder, &fields))
+			abort();
+	}
+	if (!mindex_finish(builder, &index))
+		abort();
+	id = best(&index, &(TestItem) {"x", NULL, NULL, "Acme", "6ES72141AG400XB0EXTENDEDCABLEBLUE", "lead", 0}, &found);
+	ok(strcmp(id, "blue") == 0 && found.found.method == METHOD_BRAND_MPN && !(found.found.doubts & DOUBT_KEY_SHARED),
+	   "a part number counts to its last character");
+	best(&index, &(TestItem) {"x", NULL, NULL, NULL, NULL, "Zorro leather boot size 39", 0}, &found);
+	ok((found.found.doubts & DOUBT_CONTRADICTED) != 0, "size 39 is neither 38 nor 40");
+	mindex_free(&index);
+}
+
 /* Equal titles by the thousand, and a key that all share: bounded work, and a sound index. */
 static void
 test_equal_items(void)
@@ -471,6 +504,7 @@ main(void)
 	test_hostile_text();
 	build(&index);
 	test_search(&index);
+	test_near();
 	test_file(&index);
 	mindex_free(&index);
 	test_equal_items();
