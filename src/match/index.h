@@ -168,13 +168,11 @@ extern bool mindex_write(const MatchIndex *index, const char *path);
 extern IndexStatus mindex_open(MatchIndex *index, const char *path);
 extern const char *mindex_status_text(IndexStatus status);
 
-/* The hash under which a GTIN is filed. */
+/* The hash under which a GTIN is filed: seeded, since a feed may choose its GTINs. */
 static inline uint64_t
-mindex_gtin_hash(uint64_t gtin)
+mindex_gtin_hash(uint64_t seed, uint64_t gtin)
 {
-	uint64_t	h = gtin * UINT64_C(0x9e3779b97f4a7c15);
-
-	return h ^ (h >> 29);
+	return text_hash(seed, (const char *) &gtin, sizeof(gtin));
 }
 
 /* Id of an item, not NUL-terminated. */

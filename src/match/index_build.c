@@ -295,7 +295,7 @@ mindex_add_item(IndexBuilder *builder, const MatchItem *item, const MatchText *i
 			((IndexTerm *) builder->terms.data)[term].df++;
 		*last = number + 1;
 	}
-	return (entry->gtin == 0 || add_key(&builder->gtins, mindex_gtin_hash(entry->gtin), number)) &&
+	return (entry->gtin == 0 || add_key(&builder->gtins, mindex_gtin_hash(builder->seed, entry->gtin), number)) &&
 		(item->mpn == 0 || add_key(&builder->mpns, item->mpn, number)) &&
 		(item->sku == 0 || add_key(&builder->skus, item->sku, number));
 }

@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define FILE_MAGIC "PSMATCH\n"
-#define FILE_FORMAT 16
+#define FILE_FORMAT 17
 #define SECTION_ALIGN 64
 #define N_SECTIONS 12
 

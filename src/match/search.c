@@ -278,7 +278,7 @@ add_exact(const MatchIndex *index, MatchScratch *scratch, const MatchItem *item)
 
 	scratch->query.gtin_items = 0;
 	if (gtin != 0)
-		scratch->query.gtin_items = add_by_key(index, scratch, index->gtin_keys, index->gtin_mask, mindex_gtin_hash(gtin));
+		scratch->query.gtin_items = add_by_key(index, scratch, index->gtin_keys, index->gtin_mask, mindex_gtin_hash(index->seed, gtin));
 	if (item->mpn != 0)
 		add_by_key(index, scratch, index->mpn_keys, index->mpn_mask, item->mpn);
 	if (item->sku != 0)
