@@ -442,6 +442,12 @@ compare_offers(const Pair *pair, float *f)
 }
 
 /*
+ * A catalogue of less than a thousand items counts as one of a thousand: that it has so few says little of what a supplier may bring, and
+ * rarity among so few little of a word.
+ */
+#define LEAST_RARITY 6.5f
+
+/*
  * The features that are measured in rarity.  In a catalogue e times as large a word that one item has tells one unit of log odds more,
  * which is what there is to be made up for among so many items.
  */
@@ -456,6 +462,7 @@ void
 features_compare(const MatchIndex *index, const MatchQuery *query, uint32_t item, float features[N_FEATURES])
 {
 	Pair		pair;
+	float		scale;
 	size_t		i;
 
 	memset(features, 0, N_FEATURES * sizeof(float));
@@ -468,8 +475,9 @@ features_compare(const MatchIndex *index, const MatchQuery *query, uint32_t item
 	compare_part_numbers(&pair, features);
 	compare_keys(&pair, features);
 	compare_offers(&pair, features);
-	features[F_CATALOGUE_SIZE] = query->max_idf / 10;
+	scale = larger(query->max_idf, LEAST_RARITY) / 10;
+	features[F_CATALOGUE_SIZE] = scale;
 	features[F_BEGUN] = pair.begun == BEGUN_ONLY ? 1 : 0;
 	for (i = 0; i < sizeof(rarities); i++)
-		features[rarities[i]] *= query->max_idf / 10;
+		features[rarities[i]] *= scale;
 }

@@ -320,6 +320,10 @@ test_search(const MatchIndex *index)
 	ok(found.confidence < 0.95f, "another pack is not approved by itself");
 	id = best(index, &(TestItem) {"x", NULL, "36000291452", NULL, NULL, "garden hose", 0}, &found);
 	ok(found.confidence < 0.95f, "a damaged GTIN alone is weak");
+	id = best(index, &(TestItem) {"x", NULL, NULL, "Sony", "WH1000XM4", "Sony WH-1000XM4 wireless headphones black", 299}, &found);
+	ok(found.confidence < 0.5f, "another product of the brand is new, in a small catalogue too");
+	id = best(index, &(TestItem) {"x", NULL, NULL, "Kingston", NULL, "Kingston wired keyboard", 30}, &found);
+	ok(found.confidence < 0.5f, "as is one of which less is known");
 	id = best(index, &(TestItem) {"x", NULL, NULL, NULL, NULL, NULL, 0}, &found);
 	ok(strcmp(id, "") == 0, "nothing matches nothing");
 }
