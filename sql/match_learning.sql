@@ -302,7 +302,7 @@ END $$;
 UPDATE sync.setting SET value = '1' WHERE name = 'auto_approve_threshold';
 SELECT pg_temp.match_run() AS first \gset
 SELECT state, context -> 'match_settled' AS settled, context -> 'match' ->> 'range' AS range, context #>> '{match,incoming}' AS incoming FROM sync.run WHERE id = :first;
-SELECT supplier, slope, "offset", labels, repeats, sampled, run_id = :first AS of_this_run FROM sync.match_calibration;
+SELECT supplier, slope, "offset", labels, repeats BETWEEN 0.005 AND 0.2 AS bounded, sampled, run_id = :first AS of_this_run FROM sync.match_calibration;
 SELECT product_no, variant_id - 100 AS variant, method, evidence ? 'contradicted' AS contradicted, evidence ? 'shared' AS shared
 FROM sync.match_result WHERE run_id = :first AND confidence > 0.3 OR run_id = :first AND product_no IN (2, 11) ORDER BY 1;
 SELECT product_no, kind, flags FROM sync.staging WHERE run_id = :first AND product_no IN (1, 3, 4, 12) ORDER BY 1;
