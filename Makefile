@@ -32,5 +32,5 @@ endif
 $(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS)
 	cat $^ > $@
 
-# Every object depends on every header: the tree is small and a stale object costs more.
-$(OBJS): $(wildcard src/*.h src/*/*.h)
+# Every object depends on every header and table: the tree is small and a stale object costs more.
+$(OBJS): $(wildcard src/*.h src/*/*.h src/*/*.def)

@@ -18,62 +18,27 @@ typedef struct Evidence
 
 static const Evidence evidence[N_FEATURES] = {
 #define EVIDENCE(feature, name, sign, weight) {name, sign},
-#define BIAS(weight)
-#define CURVE_SLOPE(value)
-#define CURVE_OFFSET(value)
 #include "match/model.def"
-#undef EVIDENCE
-#undef BIAS
-#undef CURVE_SLOPE
-#undef CURVE_OFFSET
 };
 
 static float weights[N_FEATURES] = {
 #define EVIDENCE(feature, name, sign, weight) weight,
-#define BIAS(weight)
-#define CURVE_SLOPE(value)
-#define CURVE_OFFSET(value)
 #include "match/model.def"
-#undef EVIDENCE
-#undef BIAS
-#undef CURVE_SLOPE
-#undef CURVE_OFFSET
 };
 
 static float bias =
-#define EVIDENCE(feature, name, sign, weight)
 #define BIAS(weight) weight
-#define CURVE_SLOPE(value)
-#define CURVE_OFFSET(value)
 #include "match/model.def"
-#undef EVIDENCE
-#undef BIAS
-#undef CURVE_SLOPE
-#undef CURVE_OFFSET
 	;
 
 static float curve_slope =
-#define EVIDENCE(feature, name, sign, weight)
-#define BIAS(weight)
 #define CURVE_SLOPE(value) value
-#define CURVE_OFFSET(value)
 #include "match/model.def"
-#undef EVIDENCE
-#undef BIAS
-#undef CURVE_SLOPE
-#undef CURVE_OFFSET
 	;
 
 static float curve_offset =
-#define EVIDENCE(feature, name, sign, weight)
-#define BIAS(weight)
-#define CURVE_SLOPE(value)
 #define CURVE_OFFSET(value) value
 #include "match/model.def"
-#undef EVIDENCE
-#undef BIAS
-#undef CURVE_SLOPE
-#undef CURVE_OFFSET
 	;
 
 /* By how much another candidate must be more like an item than the one that has its key, to cast doubt on the key. */

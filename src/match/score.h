@@ -13,14 +13,7 @@
 typedef enum Feature
 {
 #define EVIDENCE(feature, name, sign, weight) feature,
-#define BIAS(weight)
-#define CURVE_SLOPE(value)
-#define CURVE_OFFSET(value)
 #include "match/model.def"
-#undef EVIDENCE
-#undef BIAS
-#undef CURVE_SLOPE
-#undef CURVE_OFFSET
 	N_FEATURES
 } Feature;
 
