@@ -98,10 +98,10 @@ INSERT INTO sync.brand_alias (alias, brand) VALUES ('Roxbury Printers', 'Roxbury
 CREATE EXTENSION product_sync;
 SELECT sync_install() IS NOT NULL AS installed;
 -- Workers wait for what an upgrade brings: here the tables are those of before.
-UPDATE sync.installed_step SET step = 0 WHERE step = 2;
+BEGIN;
+DELETE FROM sync.installed_step WHERE step >= 2;
 SELECT sync.schema_ready();
-DELETE FROM sync.installed_step WHERE step = 0;
-SELECT sync_install();
+ROLLBACK;
 SELECT sync.schema_ready();
 RESET client_min_messages;
 

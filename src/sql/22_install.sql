@@ -1,7 +1,7 @@
 -- sync_install(): creates or upgrades the tables.  Each step runs once; each part runs every time and is idempotent.
 
 CREATE FUNCTION sync.schema_step_expected() RETURNS integer
-LANGUAGE sql IMMUTABLE AS 'SELECT 2';
+LANGUAGE sql IMMUTABLE AS 'SELECT 3';
 COMMENT ON FUNCTION sync.schema_step_expected() IS 'The newest step of sync_install() that this version of the extension knows.';
 
 CREATE FUNCTION sync.schema_ready() RETURNS boolean
@@ -92,9 +92,12 @@ BEGIN
 	GRANT SELECT ON ALL TABLES IN SCHEMA sync TO sync_viewer;
 	GRANT UPDATE (decision, note) ON sync.staging, sync.staging_field TO sync_approver;
 	GRANT UPDATE (match_correct) ON sync.staging TO sync_approver;
+	GRANT UPDATE (choice, custom_value, note) ON sync.conflict TO sync_approver;
+	GRANT INSERT, UPDATE, DELETE ON sync.field_lock TO sync_approver;
+	GRANT UPDATE (store) ON sync.shopify_location TO sync_operator;
 	GRANT UPDATE (read_at) ON sync.notification TO sync_viewer;
 	GRANT INSERT, UPDATE, DELETE ON sync.setting, sync.connection, sync.feed_profile, sync.feed_profile_column, sync.product,
-		sync.variant, sync.variant_source TO sync_admin;
+		sync.variant, sync.variant_source, sync.conflict_rule TO sync_admin;
 	GRANT UPDATE ON sync.job_kind TO sync_admin;
 END
 $$;
