@@ -175,6 +175,45 @@ BEGIN
 END
 $$;
 
+-- New products with their variants, from documents.  Fails with 23505 where a handle or a SKU is another product's.
+CREATE FUNCTION sync.products_insert(product_ids bigint[], documents jsonb[]) RETURNS void
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+BEGIN
+	INSERT INTO sync.product (id, handle, title, description, vendor, type, tags, images, status, metafields, attributes, version)
+	SELECT e.product_id, e.d ->> 'handle', e.d ->> 'title', e.d ->> 'description', e.d ->> 'vendor', e.d ->> 'type',
+		   ARRAY(SELECT jsonb_array_elements_text(coalesce(e.d -> 'tags', '[]'))), coalesce(e.d -> 'images', '[]'),
+		   coalesce(e.d ->> 'status', 'draft')::sync.product_status, coalesce(e.d -> 'metafields', '{}'), coalesce(e.d -> 'attributes', '{}'), 1
+	FROM unnest(product_ids, documents) AS e (product_id, d);
+	PERFORM sync.variants_write(array_agg(e.product_id), array_agg(v.key), array_agg(v.value))
+	FROM unnest(product_ids, documents) AS e (product_id, d) CROSS JOIN LATERAL jsonb_each(e.d -> 'variants') v;
+END
+$$;
+
+-- Products as their documents say, and of their variants those that are named; one that its document no longer has is deleted.
+CREATE FUNCTION sync.products_write(product_ids bigint[], versions integer[], documents jsonb[], variant_products bigint[], variant_skus text[])
+RETURNS void
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+BEGIN
+	UPDATE sync.product p
+	SET handle = e.d ->> 'handle', title = e.d ->> 'title', description = e.d ->> 'description', vendor = e.d ->> 'vendor',
+		type = e.d ->> 'type', tags = ARRAY(SELECT jsonb_array_elements_text(coalesce(e.d -> 'tags', '[]'))),
+		images = coalesce(e.d -> 'images', '[]'), status = coalesce(e.d ->> 'status', 'draft')::sync.product_status,
+		metafields = coalesce(e.d -> 'metafields', '{}'), attributes = coalesce(e.d -> 'attributes', '{}'),
+		version = e.version, updated_at = now()
+	FROM unnest(product_ids, versions, documents) AS e (product_id, version, d)
+	WHERE p.id = e.product_id;
+	PERFORM sync.variants_write(array_agg(t.product_id), array_agg(t.sku), array_agg(t.variant))
+	FROM (SELECT DISTINCT n.product_id, n.sku, e.d -> 'variants' -> n.sku AS variant
+		  FROM unnest(variant_products, variant_skus) AS n (product_id, sku)
+		  JOIN unnest(product_ids, documents) AS e (product_id, d) ON e.product_id = n.product_id
+		  WHERE e.d -> 'variants' ? n.sku) t
+	HAVING count(*) > 0;
+	DELETE FROM sync.variant v
+	USING unnest(variant_products, variant_skus) AS n (product_id, sku), unnest(product_ids, documents) AS e (product_id, d)
+	WHERE v.product_id = n.product_id AND v.sku = n.sku AND e.product_id = n.product_id AND NOT (e.d -> 'variants') ? n.sku;
+END
+$$;
+
 -- The version row of each applied entry.
 CREATE FUNCTION sync.versions_write(entry_ids bigint[], product_ids bigint[], versions integer[], documents jsonb[]) RETURNS void
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
@@ -218,13 +257,7 @@ BEGIN
 	IF ids IS NULL THEN
 		RETURN 0;
 	END IF;
-	INSERT INTO sync.product (id, handle, title, description, vendor, type, tags, images, status, metafields, attributes, version)
-	SELECT e.product_id, e.d ->> 'handle', e.d ->> 'title', e.d ->> 'description', e.d ->> 'vendor', e.d ->> 'type',
-		   ARRAY(SELECT jsonb_array_elements_text(coalesce(e.d -> 'tags', '[]'))), coalesce(e.d -> 'images', '[]'),
-		   coalesce(e.d ->> 'status', 'draft')::sync.product_status, coalesce(e.d -> 'metafields', '{}'), coalesce(e.d -> 'attributes', '{}'), 1
-	FROM unnest(product_ids, documents) AS e (product_id, d);
-	PERFORM sync.variants_write(array_agg(e.product_id), array_agg(v.key), array_agg(v.value))
-	FROM unnest(product_ids, documents) AS e (product_id, d) CROSS JOIN LATERAL jsonb_each(e.d -> 'variants') v;
+	PERFORM sync.products_insert(product_ids, documents);
 	PERFORM sync.versions_write(ids, product_ids, array_fill(1, ARRAY[cardinality(ids)]), documents);
 	RETURN cardinality(ids);
 END
@@ -261,20 +294,10 @@ BEGIN
 	UPDATE sync.staging s SET state = 'applied', applied_at = now(), applied_version = p.version
 	FROM sync.product p WHERE s.id = ANY (same) AND p.id = s.product_id;
 	IF ids IS NOT NULL THEN
-		UPDATE sync.product p
-		SET handle = e.d ->> 'handle', title = e.d ->> 'title', description = e.d ->> 'description', vendor = e.d ->> 'vendor',
-			type = e.d ->> 'type', tags = ARRAY(SELECT jsonb_array_elements_text(coalesce(e.d -> 'tags', '[]'))),
-			images = coalesce(e.d -> 'images', '[]'), status = coalesce(e.d ->> 'status', 'draft')::sync.product_status,
-			metafields = coalesce(e.d -> 'metafields', '{}'), attributes = coalesce(e.d -> 'attributes', '{}'),
-			version = e.version, updated_at = now()
-		FROM unnest(product_ids, versions, documents) AS e (product_id, version, d)
-		WHERE p.id = e.product_id;
-		PERFORM sync.variants_write(array_agg(t.product_id), array_agg(t.sku), array_agg(t.variant))
-		FROM (SELECT DISTINCT e.product_id, k.sku, e.d -> 'variants' -> k.sku AS variant
-			  FROM unnest(ids, product_ids, documents) AS e (id, product_id, d)
-			  JOIN sync.staging_field f ON f.staging_id = e.id AND f.decision = 'approved' AND starts_with(f.path, 'variants[')
-			  CROSS JOIN LATERAL (SELECT (sync.document_path(f.path))[2] AS sku) k) t
-		HAVING count(*) > 0;
+		PERFORM sync.products_write(product_ids, versions, documents, array_agg(k.product_id), array_agg(k.sku))
+		FROM (SELECT DISTINCT e.product_id, (sync.document_path(f.path))[2] AS sku
+			  FROM unnest(ids, product_ids) AS e (id, product_id)
+			  JOIN sync.staging_field f ON f.staging_id = e.id AND f.decision = 'approved' AND starts_with(f.path, 'variants[')) k;
 		PERFORM sync.versions_write(ids, product_ids, versions, documents);
 	END IF;
 	RETURN coalesce(cardinality(ids), 0) + coalesce(cardinality(same), 0);
@@ -283,22 +306,25 @@ $$;
 
 -- What is known of the supplier's SKUs once their entries are applied.
 CREATE FUNCTION sync.apply_links(entry_ids bigint[]) RETURNS void
-LANGUAGE plpgsql SET search_path = '' AS $$
-DECLARE
-	entry record;
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 BEGIN
-	FOR entry IN
-		SELECT s.connection, s.id,
-			   s.links || coalesce((SELECT jsonb_object_agg(v.sku, v.id) FROM sync.variant v
-									WHERE v.product_id = s.product_id
-									  AND (s.kind = 'create' OR EXISTS (SELECT FROM sync.staging_field f
-																		WHERE f.staging_id = s.id AND f.decision = 'approved'
-																		  AND f.path LIKE 'variants[%]'
-																		  AND sync.document_path(f.path) = ARRAY['variants', v.sku]))), '{}') AS links
-		FROM sync.staging s WHERE s.id = ANY (entry_ids) AND s.state = 'applied' ORDER BY s.id
-	LOOP
-		PERFORM sync.remember_links(entry.connection, entry.id, ARRAY[entry.links]);
-	END LOOP;
+	INSERT INTO sync.variant_source AS o (connection, supplier_sku, variant_id, staging_id)
+	SELECT DISTINCT ON (l.connection, l.sku) l.connection, l.sku, l.variant_id, l.id
+	FROM (SELECT s.connection, s.id, k.key AS sku, k.value::bigint AS variant_id, 1 AS rank
+		  FROM sync.staging s CROSS JOIN LATERAL jsonb_each_text(s.links) k
+		  WHERE s.id = ANY (entry_ids) AND s.state = 'applied' AND EXISTS (SELECT FROM sync.variant v WHERE v.id = k.value::bigint)
+		  UNION ALL
+		  SELECT s.connection, s.id, v.sku, v.id, 2
+		  FROM sync.staging s JOIN sync.variant v ON v.product_id = s.product_id
+		  WHERE s.id = ANY (entry_ids) AND s.state = 'applied'
+			AND (s.kind = 'create' OR EXISTS (SELECT FROM sync.staging_field f
+											  WHERE f.staging_id = s.id AND f.decision = 'approved' AND f.path = sync.variant_path(v.sku)))) l
+	JOIN sync.connection c ON c.name = l.connection AND c.kind = 'etilize'
+	-- The newest entry counts, and in it the variant that it made itself.
+	ORDER BY l.connection, l.sku, l.id DESC, l.rank DESC
+	ON CONFLICT (connection, supplier_sku) DO UPDATE
+	SET variant_id = excluded.variant_id, staging_id = excluded.staging_id, confirmed_at = now()
+	WHERE o.variant_id <> excluded.variant_id;
 END
 $$;
 
