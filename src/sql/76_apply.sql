@@ -214,19 +214,20 @@ BEGIN
 END
 $$;
 
--- The version row of each applied entry.
+-- The version row of each applied entry; all of one run and one kind.
 CREATE FUNCTION sync.versions_write(entry_ids bigint[], product_ids bigint[], versions integer[], documents jsonb[]) RETURNS void
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 BEGIN
-	INSERT INTO sync.product_version (product_id, version, kind, document, changes, source, run_id, staging_id, approved_by, approved_at)
-	SELECT a.product_id, a.version, s.kind::text, CASE WHEN a.version = 1 THEN a.document END,
-		   coalesce((SELECT jsonb_object_agg(f.path, jsonb_build_object('old', f.old_value, 'new', f.new_value, 'source', s.connection,
-							'run', s.run_id, 'staging_field', f.id, 'approved_by', f.decided_by, 'approved_at', f.decided_at))
-					 FROM sync.staging_field f WHERE f.staging_id = s.id AND f.decision = 'approved'), '{}'),
-		   s.connection, s.run_id, s.id, s.decided_by, s.decided_at
-	FROM unnest(entry_ids, product_ids, versions, documents) AS a (id, product_id, version, document)
-	JOIN sync.staging s ON s.id = a.id
-	ORDER BY a.id;
+	PERFORM sync.version_add(array_agg(w.product_id), array_agg(w.version), w.kind, array_agg(w.document), array_agg(w.changes), w.source,
+							 w.run_id, array_agg(w.id), array_agg(w.decided_by), array_agg(w.decided_at))
+	FROM (SELECT a.product_id, a.version, CASE s.method WHEN 'rollback' THEN 'rollback' ELSE s.kind::text END AS kind, a.document,
+				 (SELECT jsonb_object_agg(f.path, jsonb_build_object('old', f.old_value, 'new', f.new_value))
+				  FROM sync.staging_field f WHERE f.staging_id = s.id AND f.decision = 'approved') AS changes,
+				 coalesce(s.connection, s.method) AS source, s.run_id, s.id, s.decided_by, s.decided_at
+		  FROM unnest(entry_ids, product_ids, versions, documents) AS a (id, product_id, version, document)
+		  JOIN sync.staging s ON s.id = a.id
+		  ORDER BY a.id) w
+	GROUP BY w.kind, w.source, w.run_id;
 	UPDATE sync.staging s
 	SET state = 'applied', applied_version = a.version, applied_at = now(), product_id = a.product_id, error = NULL
 	FROM unnest(entry_ids, product_ids, versions) AS a (id, product_id, version)
@@ -478,24 +479,23 @@ BEGIN
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 	DECLARE
 		who record;
+		versions integer[];
+		due bigint[];
+		documents jsonb[];
 	BEGIN
 		SELECT d.decided_by, d.decided_how INTO who FROM sync.decision_by() d;
 		PERFORM FROM sync.product p WHERE p.id = ANY (product_ids) ORDER BY p.id FOR NO KEY UPDATE;
-		WITH product AS (
-			UPDATE sync.product p SET version = p.version + 1, updated_at = now() WHERE p.id = ANY (product_ids)
-			RETURNING p.id, p.version)
-		INSERT INTO sync.product_version (product_id, version, kind, changes, source, approved_by, approved_at)
-		SELECT p.id, p.version, 'manual',
-			   (SELECT jsonb_object_agg(e.key, e.value || jsonb_build_object('source', who.decided_how, 'approved_by', who.decided_by,
-																			 'approved_at', now()))
-				FROM jsonb_each(c.changes) e),
-			   who.decided_how, who.decided_by, now()
-		FROM unnest(product_ids, changes) AS c (id, changes) JOIN product p ON p.id = c.id
-		ORDER BY p.id;
-		IF to_regprocedure('sync.product_documents(bigint[])') IS NOT NULL THEN
-			EXECUTE 'UPDATE sync.product_version v SET document = d.document FROM sync.product_documents($1) d '
-				'WHERE v.product_id = d.product_id AND v.version = 1 AND v.document IS NULL' USING product_ids;
+		UPDATE sync.product p SET version = p.version + 1, updated_at = now() WHERE p.id = ANY (product_ids);
+		versions := ARRAY(SELECT p.version FROM unnest(product_ids) WITH ORDINALITY AS c (id, no) JOIN sync.product p ON p.id = c.id ORDER BY c.no);
+		due := ARRAY(SELECT c.id FROM unnest(product_ids, versions) AS c (id, version)
+					 WHERE sync.version_is_snapshot(c.version, sync.version_snapshot_every()));
+		-- Without the extension there is no document: the version is read from the snapshot after it, backwards.
+		IF due <> '{}' AND to_regprocedure('sync.product_documents(bigint[])') IS NOT NULL THEN
+			EXECUTE 'SELECT array_agg(d.document ORDER BY c.no) FROM unnest($1) WITH ORDINALITY AS c (id, no) '
+				'LEFT JOIN sync.product_documents($2) d ON d.product_id = c.id' INTO documents USING product_ids, due;
 		END IF;
+		PERFORM sync.version_add(product_ids, versions, 'manual', documents, changes, who.decided_how, NULL, NULL,
+								 array_fill(who.decided_by, ARRAY[cardinality(product_ids)]), NULL);
 		IF to_regprocedure('sync.catalogue_changed()') IS NOT NULL THEN
 			EXECUTE 'SELECT sync.catalogue_changed()';
 		END IF;
