@@ -257,7 +257,7 @@ BEGIN
 END
 $$;
 
--- What a person said last about each field of these products, where it was no.
+-- What a person said last about each field of these products, where it was no.  A rollback that was applied is a no to what it undid.
 CREATE FUNCTION sync.refused_fields(connection text, product_ids bigint[], before_run bigint)
 RETURNS TABLE (product_id bigint, path text, new_value jsonb)
 LANGUAGE plpgsql STABLE ROWS 10 SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
@@ -265,18 +265,25 @@ LANGUAGE plpgsql STABLE ROWS 10 SET search_path = '' SET plan_cache_mode = 'forc
 DECLARE
 	-- In two steps, each of which can only go by its index: statistics of a table that is being filled mislead the planner.
 	ids bigint[] := ARRAY(SELECT s.id FROM sync.staging s
-						  WHERE s.product_id = ANY (product_ids) AND s.connection = refused_fields.connection AND s.run_id < before_run);
+						  WHERE s.product_id = ANY (product_ids) AND (s.connection = refused_fields.connection OR s.method = 'rollback')
+							AND s.run_id < before_run);
 BEGIN
 	IF ids = '{}' THEN
 		RETURN;
 	END IF;
 	RETURN QUERY
 	SELECT d.product_id, d.path, d.new_value
-	FROM (SELECT DISTINCT ON (s.product_id, f.path) s.product_id, f.path, f.new_value, f.decision
+	FROM (SELECT DISTINCT ON (s.product_id, f.path) s.product_id, f.path,
+				 CASE s.method WHEN 'rollback' THEN nullif(u.undone -> 'value', 'null') ELSE f.new_value END AS new_value,
+				 -- One that undoes a rollback takes its no back.
+				 CASE s.method WHEN 'rollback' THEN u.undone ->> 'source' <> 'rollback' ELSE f.decision = 'rejected' END AS refused
 		  FROM sync.staging s JOIN sync.staging_field f ON f.staging_id = s.id
+		  CROSS JOIN LATERAL (SELECT s.evidence -> 'undoes' -> f.path AS undone) u
 		  WHERE s.id = ANY (ids) AND f.staging_id = ANY (ids) AND f.decision <> 'pending'
+			AND (s.method <> 'rollback'
+				 OR s.state = 'applied' AND f.decision = 'approved' AND u.undone ->> 'source' IN (refused_fields.connection, 'rollback'))
 		  ORDER BY s.product_id, f.path, f.id DESC) d
-	WHERE d.decision = 'rejected';
+	WHERE d.refused;
 END
 $$;
 

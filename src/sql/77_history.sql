@@ -44,7 +44,7 @@ $$;
 -- All that differs between two documents, fields that only the old one has too.
 CREATE FUNCTION sync.document_changes(old jsonb, new jsonb) RETURNS TABLE (path text, old_value jsonb, new_value jsonb)
 LANGUAGE sql IMMUTABLE ROWS 5 SET search_path = '' AS $$
-	SELECT DISTINCT ON (d.path) d.path, d.old_value, d.new_value
+	SELECT DISTINCT ON (d.path COLLATE "C") d.path, d.old_value, d.new_value
 	FROM (SELECT f.path, f.old_value, f.new_value, 1 AS rank FROM sync.document_diff(old, new) f
 		  UNION ALL
 		  SELECT b.path, b.new_value, b.old_value, 2 FROM sync.document_diff(new, old) b) d
