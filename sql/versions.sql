@@ -93,7 +93,7 @@ CALL pg_temp.remember('last');
 SELECT * FROM pg_temp.wrong();
 SELECT count(*), count(DISTINCT document) FROM moment;
 -- A new product did not exist before it was made, and its first version has what the catalogue put to it.
-SELECT sync_as_of(:made, now()) AS before, sync_as_of(:made) = sync.product_document(:made) AS now;
+SELECT sync_as_of(:made, (SELECT min(at) FROM moment)) AS before, sync_as_of(:made) = sync.product_document(:made) AS now;
 SELECT document -> 'variants' AS variants FROM sync.product_version WHERE product_id = :made AND version = 1;
 -- The whole product is kept on the first version and every fourth; the others are what changed.
 SELECT version, kind, document IS NOT NULL AS whole, source, run_id IS NOT NULL AS run, approved_at IS NULL AS at_once, changes
@@ -182,9 +182,9 @@ UPDATE sync.variant SET cost = 2 WHERE sku = 'S-6';
 UPDATE sync.product SET vendor = 'Acme' WHERE id = 8;
 SELECT sync_rollback_run(:bad) AS undo \gset
 SELECT reason, flags, fields FROM pg_temp.entry e WHERE id IN (SELECT id FROM sync.staging WHERE run_id = :undo) ORDER BY product_id;
-SELECT evidence -> 'kept' AS kept FROM sync.staging WHERE run_id = :undo AND product_id = 5;
+SELECT f.path, f.old_value, f.new_value, f.decision, f.decided_by, f.decided_how, f.note FROM sync.staging_field f JOIN sync.staging s ON s.id = f.staging_id WHERE s.run_id = :undo AND f.note IS NOT NULL;
 SELECT kind, state, context, counts FROM sync.run WHERE id = :undo;
-SELECT count(*) AS auto_approved FROM sync.staging WHERE run_id = :undo AND decision <> 'pending';
+SELECT decision, state, decided_how, count(*) FROM sync.staging WHERE run_id = :undo GROUP BY 1, 2, 3 ORDER BY 1, 2;
 SELECT kind, message FROM sync.notification WHERE run_id = :undo;
 SELECT sync_rollback_run(:bad);
 SELECT entries, fields FROM sync_approve_where(jsonb_build_object('run_id', :undo));
@@ -196,6 +196,8 @@ CALL pg_temp.remember('undone');
 SELECT * FROM pg_temp.wrong();
 
 -- The same feed comes again: it brings nothing back by itself.  What it says anew is staged.
+SELECT pg_temp.run() AS again \gset
+SELECT * FROM pg_temp.feed(:again, :'feed');
 SELECT pg_temp.run() AS again \gset
 SELECT * FROM pg_temp.feed(:again, replace(:'feed', '"id": 8, "vendor": "Bad"', '"id": 8, "vendor": "Better"')::jsonb);
 SELECT pg_temp.apply();

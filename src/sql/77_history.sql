@@ -84,7 +84,7 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION @extschema@.sync_as_of(product_id bigint, at timestamptz DEFAULT now()) RETURNS jsonb
+CREATE FUNCTION @extschema@.sync_as_of(product_id bigint, at timestamptz DEFAULT clock_timestamp()) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $$
 #variable_conflict use_column
 DECLARE

@@ -1,9 +1,12 @@
 -- Rolling back: what a product was, or what it was before a run, is staged like any other change and applied when a person approves it.
 --
 -- A rollback is a run of kind rollback and of no connection.  It is staged at once and waits in manual_review; nothing of it is approved by
--- itself.  Its entries have the method rollback, and in evidence what they undo: by path the source of the value that goes, and that
--- value.  Once applied, such a value counts as one that a person rejected: the next feed that brings it again does not stage it
--- (sync.refused_fields()), until the feed's value changes or the rollback is itself rolled back.
+-- itself.  Its entries have the method rollback.  A field that somebody else changed after the run that is undone is staged as rejected
+-- already (decided_how: kept), so that approving the entry leaves it as it is; a person who wants it undone all the same approves it.
+--
+-- What an entry undoes is in its evidence, by path the source of the value that goes, and that value.  Once the rollback is applied it
+-- counts as a value that a person rejected: the next feed that brings it again does not stage it (sync.refused_fields()), until the feed's
+-- value changes or the rollback is itself rolled back.  That goes for fields that were kept too.
 
 CREATE FUNCTION sync.install_part_79_rollback() RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
@@ -15,7 +18,7 @@ END
 $$;
 
 -- A field that is to be as it was.  kept: why it is left as it is, where somebody else changed it since.
-CREATE TYPE sync.rollback_field AS (product_id bigint, path text, new_value jsonb, source text, undone jsonb, kept jsonb);
+CREATE TYPE sync.rollback_field AS (product_id bigint, path text, new_value jsonb, source text, undone jsonb, kept text);
 
 -- A new run for entries; they are staged in the same transaction.
 CREATE FUNCTION sync.rollback_begin(context jsonb) RETURNS bigint
@@ -47,42 +50,46 @@ BEGIN
 END
 $$;
 
--- Stages fields, one entry a product.  Those that are as they are to be already are left out.
+-- Stages fields, one entry a product.  A product of which nothing differs, or all is kept, has an entry that is rejected already: it says
+-- so, and what it undoes counts.
 CREATE FUNCTION sync.rollback_stage(run_id bigint, fields sync.rollback_field[], words text, OUT staged bigint, OUT kept bigint)
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
 BEGIN
 	WITH wanted AS MATERIALIZED (
 		SELECT f.product_id, f.path, sync.document_get(d.document, f.path) AS old_value, nullif(f.new_value, 'null') AS new_value, f.source,
-			   f.undone, f.kept, d.version, d.document, sync.path_variant(f.path) AS variant
+			   f.undone, f.kept, d.version, d.document
 		FROM unnest(fields) f
 		JOIN sync.product_documents(ARRAY(SELECT DISTINCT f.product_id FROM unnest(fields) f)) d ON d.product_id = f.product_id),
-	differs AS MATERIALIZED (SELECT w.* FROM wanted w WHERE w.old_value IS DISTINCT FROM w.new_value),
 	product AS MATERIALIZED (
-		SELECT d.product_id, min(d.version) AS version, (array_agg(d.document))[1] AS document,
-			   array_agg(sync.path_label(d.path, true) ORDER BY d.path COLLATE "C") FILTER (WHERE d.kept IS NULL) AS labels,
-			   string_agg(sync.path_label(d.path, true), ', ' ORDER BY d.path COLLATE "C") FILTER (WHERE d.kept IS NOT NULL) AS kept_labels,
-			   bool_or(d.kept IS NULL AND d.path = d.variant AND d.new_value IS NULL) AS removes,
-			   jsonb_object_agg(d.path, jsonb_build_object('source', d.source, 'value', d.undone)) FILTER (WHERE d.kept IS NULL) AS undoes,
-			   jsonb_object_agg(d.path, d.kept) FILTER (WHERE d.kept IS NOT NULL) AS kept
-		FROM differs d GROUP BY d.product_id),
+		SELECT w.product_id, min(w.version) AS version, (array_agg(w.document))[1] AS document,
+			   array_agg(sync.path_label(w.path, true) ORDER BY w.path COLLATE "C") FILTER (WHERE w.old_value IS DISTINCT FROM w.new_value AND w.kept IS NULL) AS labels,
+			   count(*) FILTER (WHERE w.old_value IS DISTINCT FROM w.new_value AND w.kept IS NOT NULL) AS n_kept,
+			   bool_or(w.old_value IS NOT NULL AND w.kept IS NULL AND w.new_value IS NULL AND w.path = sync.path_variant(w.path)) AS removes,
+			   jsonb_object_agg(w.path, jsonb_build_object('source', w.source, 'value', w.undone)) AS undoes
+		FROM wanted w GROUP BY w.product_id),
 	entry AS (
-		INSERT INTO sync.staging (run_id, connection, kind, title, sku, reason, confidence, method, evidence, flags, product_id, base_version)
-		SELECT rollback_stage.run_id, NULL, 'update', p.document ->> 'title', (SELECT min(k) FROM jsonb_object_keys(p.document -> 'variants') k),
-			   words || ': ' || sync.change_words(p.labels) || coalesce('; changed since and left as it is: ' || p.kept_labels, '')
+		INSERT INTO sync.staging (run_id, kind, title, sku, reason, confidence, method, evidence, flags, product_id, base_version, decision, state,
+								  decided_by, decided_at, decided_how)
+		SELECT rollback_stage.run_id, 'update', p.document ->> 'title', (SELECT min(k) FROM jsonb_object_keys(p.document -> 'variants') k),
+			   words || ': ' || coalesce(sync.change_words(p.labels), 'nothing is left to undo')
+			   || CASE WHEN p.n_kept > 0 THEN format('; %s changed since and kept', p.n_kept) ELSE '' END
 			   || CASE WHEN p.removes THEN '; deletes a variant' ELSE '' END,
-			   1, 'rollback', jsonb_build_object('undoes', p.undoes) || coalesce(jsonb_build_object('kept', p.kept), '{}'),
-			   CASE WHEN p.kept IS NULL THEN '{}' ELSE ARRAY['changed_since'] END || CASE WHEN p.removes THEN ARRAY['variant_removed'] ELSE '{}' END,
-			   p.product_id, p.version
-		FROM product p WHERE p.labels IS NOT NULL
+			   1, 'rollback', jsonb_build_object('undoes', p.undoes),
+			   CASE WHEN p.n_kept > 0 THEN ARRAY['changed_since'] ELSE '{}' END || CASE WHEN p.removes THEN ARRAY['variant_removed'] ELSE '{}' END,
+			   p.product_id, p.version, CASE WHEN p.labels IS NULL THEN 'rejected' ELSE 'pending' END::sync.decision,
+			   CASE WHEN p.labels IS NULL THEN 'rejected' ELSE 'open' END::sync.staging_state,
+			   CASE WHEN p.labels IS NULL THEN 'product_sync' END, CASE WHEN p.labels IS NULL THEN now() END, CASE WHEN p.labels IS NULL THEN 'kept' END
+		FROM product p
 		ORDER BY p.product_id
-		RETURNING id, product_id),
+		RETURNING id, product_id, decision),
 	field AS (
-		INSERT INTO sync.staging_field (staging_id, path, old_value, new_value, base_version)
-		SELECT e.id, d.path, d.old_value, d.new_value, d.version
-		FROM entry e JOIN differs d ON d.product_id = e.product_id AND d.kept IS NULL
-		ORDER BY e.id, d.path COLLATE "C")
-	SELECT (SELECT count(*) FROM entry), (SELECT count(*) FROM product p WHERE p.labels IS NULL) INTO staged, kept;
+		INSERT INTO sync.staging_field (staging_id, path, old_value, new_value, base_version, decision, note, decided_by, decided_at, decided_how)
+		SELECT e.id, w.path, w.old_value, w.new_value, w.version, CASE WHEN w.kept IS NULL THEN 'pending' ELSE 'rejected' END::sync.decision, w.kept,
+			   CASE WHEN w.kept IS NOT NULL THEN 'product_sync' END, CASE WHEN w.kept IS NOT NULL THEN now() END, CASE WHEN w.kept IS NOT NULL THEN 'kept' END
+		FROM entry e JOIN wanted w ON w.product_id = e.product_id AND w.old_value IS DISTINCT FROM w.new_value
+		ORDER BY e.id, w.path COLLATE "C")
+	SELECT count(*) FILTER (WHERE e.decision = 'pending'), (SELECT count(*) FROM product p WHERE p.n_kept > 0) INTO staged, kept FROM entry e;
 END
 $$;
 
@@ -189,7 +196,7 @@ BEGIN
 	FROM (SELECT ROW(c.product_id, c.path, c.before, c.source, sync.staged_value(c.staging_id, c.path, c.after),
 					 -- Where another rollback brought this run's value back, it is this run's again.
 					 CASE WHEN s.version IS NOT NULL AND NOT (s.kind = 'rollback' AND s.same)
-						  THEN jsonb_build_object('version', s.version, 'by', s.actor, 'source', s.source) END)::sync.rollback_field AS f
+						  THEN format('changed since, in version %s by %s (%s)', s.version, s.actor, s.source) END)::sync.rollback_field AS f
 		  FROM change c LEFT JOIN since s ON s.product_id = c.product_id AND s.path = c.path
 		  UNION ALL
 		  SELECT ROW(m.product_id, 'status', '"archived"', m.source, to_jsonb(p.status), NULL)::sync.rollback_field
@@ -239,7 +246,8 @@ BEGIN
 	END LOOP;
 	PERFORM sync.rollback_ready(run, jsonb_build_object('products', cardinality(ids), 'staged', staged, 'changed_since', kept));
 	IF kept > 0 THEN
-		RAISE NOTICE '% of % products are left as they are: all that run % changed of them was changed again since', kept, cardinality(ids), undone.id;
+		RAISE NOTICE '% of % products have fields that were changed again since run %: these are kept', kept, cardinality(ids), undone.id
+			USING HINT = format('SELECT * FROM sync.staging WHERE run_id = %s AND ''changed_since'' = ANY (flags);', run);
 	END IF;
 	RETURN run;
 END
@@ -251,4 +259,4 @@ GRANT EXECUTE ON FUNCTION @extschema@.sync_rollback(bigint, integer, text[]), @e
 COMMENT ON FUNCTION @extschema@.sync_rollback(bigint, integer, text[]) IS
 'Stages a product to be again as it was with a version (0: before its first), or only those fields; * stands for anything, as in variants[*].price. Variants that came since are deleted, those that went come back. Returns the id of the staging entry, which waits for a decision in a run of its own: SELECT sync_approve(ARRAY[id]); NULL with a notice where nothing differs. Once applied, the values that it undid are not staged again until their feed changes them. Errors: P0002 no such product or version, 55000 the product is deleted or did not exist then, 22004 and 22023 version or fields is null or empty.';
 COMMENT ON FUNCTION @extschema@.sync_rollback_run(bigint) IS
-'Undoes a run: stages, for each product that it changed, the values from before, and for each that it made the status archived. Fields that somebody else changed since are left as they are; their entries are flagged changed_since, with who and when in evidence. Returns the id of the new run, which waits in manual_review: SELECT * FROM sync_approve_where(jsonb_build_object(''run_id'', id)). Once applied, the values that it undid are not staged again until their feed changes them. Errors: P0002 no such run; 55000 it is still at work, changed nothing, or is being undone already.';
+'Undoes a run: stages, for each product that it changed, the values from before, and for each that it made the status archived. Fields that somebody else changed since are staged as rejected already, with a note who, and their entries flagged changed_since: approving the entry leaves them as they are. Returns the id of the new run, which waits in manual_review: SELECT * FROM sync_approve_where(jsonb_build_object(''run_id'', id)). Once applied, the values that it undid are not staged again until their feed changes them. Errors: P0002 no such run; 55000 it is still at work, changed nothing, or is being undone already.';
