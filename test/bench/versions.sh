@@ -15,6 +15,8 @@ run() { psql -qAtX -v ON_ERROR_STOP=1 -d bench "$@"; }
 run >/dev/null <<'END'
 CREATE EXTENSION product_sync;
 SELECT sync_install();
+CREATE FUNCTION words(seed bigint, n integer) RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(translate(left(md5(seed || ':' || i), 4 + (seed + i)::integer % 6), '0123456789', 'ghijklmnop'), ' ') FROM generate_series(1, n) i $$;
 -- A product of the size that a supplier's are.
 CREATE FUNCTION document(id bigint) RETURNS jsonb LANGUAGE sql AS $$
 	SELECT jsonb_build_object('handle', 'product-' || id, 'title', 'Product ' || id || ' ' || words(id, 6), 'description', words(id + 1, 150),
@@ -26,8 +28,6 @@ CREATE FUNCTION document(id bigint) RETURNS jsonb LANGUAGE sql AS $$
 		'variants', (SELECT jsonb_object_agg('SKU-' || id || '-' || i, jsonb_build_object('price', id % 500 + 0.99, 'cost', id % 300 + 0.5,
 						'currency', 'USD', 'weight', 250, 'barcode', lpad(id::text || i, 13, '4'), 'options', jsonb_build_object('Size', chr(64 + i)), 'attributes', '{}'::jsonb))
 					 FROM generate_series(1, 2) i)) $$;
-CREATE FUNCTION words(seed bigint, n integer) RETURNS text LANGUAGE sql AS $$
-	SELECT string_agg(translate(left(md5(seed || ':' || i), 4 + (seed + i)::integer % 6), '0123456789', 'ghijklmnop'), ' ') FROM generate_series(1, n) i $$;
 -- Which two fields a version changes goes round: two prices, title and price, metafield and vendor, tags and status, SEO title and cost.
 CREATE FUNCTION paths(id bigint, version integer) RETURNS text[] LANGUAGE sql AS $$
 	SELECT CASE (id + version) % 5
@@ -50,7 +50,7 @@ CREATE UNIQUE INDEX ON whole (staging_id);
 GRANT SELECT, UPDATE ON present TO sync_worker;
 ALTER TABLE sync.product_version OWNER TO sync_worker;
 -- One version of each product, in batches of 500 as a run applies them.
-CREATE PROCEDURE round(version integer, products bigint) LANGUAGE plpgsql AS $$
+CREATE PROCEDURE write_versions(version integer, products bigint) LANGUAGE plpgsql AS $$
 DECLARE
 	from_id bigint;
 	batch record;
@@ -77,7 +77,7 @@ BEGIN
 END $$;
 END
 run -c "INSERT INTO present SELECT i, document(i) FROM generate_series(1, $products) i" -c 'VACUUM ANALYZE present'
-for version in $(seq 1 $versions); do run -c "CALL round($version, $products)"; done
+for version in $(seq 1 $versions); do run -c "CALL write_versions($version, $products)"; done
 run -c 'VACUUM ANALYZE sync.product_version' -c 'VACUUM ANALYZE whole' -c "UPDATE size SET bytes = pg_total_relation_size('sync.product_version') WHERE version = $versions"
 
 wrong=$(run -c "SELECT count(*) FROM present p WHERE p.id % 50 = 0 AND sync_as_of(p.id) IS DISTINCT FROM p.document")
