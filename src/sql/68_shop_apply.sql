@@ -355,3 +355,23 @@ BEGIN
 	PERFORM sync.catalogue_changed();
 END
 $$;
+
+-- Entries of a shop were applied: its products are compared once more, and so found to agree.
+CREATE FUNCTION sync.shop_applied(entry_ids bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+	shop text;
+BEGIN
+	FOR shop IN
+		SELECT DISTINCT s.connection FROM sync.staging s JOIN sync.connection c ON c.name = s.connection AND c.kind = 'shopify'
+		WHERE s.id = ANY (entry_ids) AND s.state = 'applied'
+	LOOP
+		UPDATE sync.shopify_product m SET merge_due = true
+		FROM sync.staging s
+		WHERE s.id = ANY (entry_ids) AND s.connection = shop AND s.state = 'applied' AND m.connection = shop
+		  AND m.remote_id = coalesce((SELECT l.remote_id FROM sync.product_listing l WHERE l.connection = shop AND l.product_id = s.product_id),
+									 (s.evidence ->> 'remote_id')::bigint);
+		PERFORM sync.shopify_merge_wanted(shop);
+	END LOOP;
+END
+$$;
