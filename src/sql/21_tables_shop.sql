@@ -5,6 +5,7 @@ LANGUAGE plpgsql AS $install$
 BEGIN
 	ALTER TYPE sync.run_kind ADD VALUE IF NOT EXISTS 'shopify_down';
 	ALTER TYPE sync.run_kind ADD VALUE IF NOT EXISTS 'shopify_up';
+	ALTER TYPE sync.run_kind ADD VALUE IF NOT EXISTS 'rollback';
 	-- open: waits for a person.  resolved: a person chose, the next merge carries it out.  superseded: the values moved on.
 	-- converged: both sides came to agree by themselves.
 	CREATE TYPE sync.conflict_state AS ENUM ('open', 'resolved', 'applied', 'superseded', 'converged');
@@ -300,5 +301,24 @@ BEGIN
 	ALTER TABLE sync.rate_limit ADD COLUMN points_available numeric, ADD COLUMN points_maximum numeric, ADD COLUMN points_per_second numeric,
 		ADD COLUMN points_at timestamptz;
 	COMMENT ON COLUMN sync.rate_limit.points_available IS 'Shopify''s cost bucket as the last answer told it, less what was reserved since; at points_at.';
+
+	-- Versions: small rows with few indexes, since there are many of them ----------------------------------------------------------
+
+	ALTER TABLE sync.product_version DROP CONSTRAINT product_version_pkey, DROP COLUMN id,
+		DROP CONSTRAINT product_version_product_id_version_key, ADD PRIMARY KEY (product_id, version),
+		DROP CONSTRAINT product_version_staging_id_key,
+		DROP CONSTRAINT product_version_kind_check, ADD CHECK (kind ~ '^[a-z_]{1,30}$');
+	CREATE UNIQUE INDEX product_version_staging_id_idx ON sync.product_version (staging_id) WHERE staging_id IS NOT NULL;
+	CREATE INDEX product_version_run_id_idx ON sync.product_version USING brin (run_id) WITH (pages_per_range = 32, autosummarize = on);
+	COMMENT ON TABLE sync.product_version IS 'One row for each accepted change of a product, by whom and from where. Read it with sync_as_of(), sync_diff() and sync_blame(). That staging_id is unique makes applying twice impossible.';
+	COMMENT ON COLUMN sync.product_version.kind IS 'create, update, manual (an edit by hand), rollback.';
+	COMMENT ON COLUMN sync.product_version.document IS 'The whole product as it is with this version: on version 1 and every version_snapshot_every-th.';
+	COMMENT ON COLUMN sync.product_version.changes IS 'By path: old and new; rule, conflict, source where they are the field''s own.';
+	COMMENT ON COLUMN sync.product_version.source IS 'The connection that the change came from; of an edit by hand how it was made; rollback.';
+	COMMENT ON COLUMN sync.product_version.approved_at IS 'When the person or machine in approved_by said yes; null where that was when the version was made, at created_at.';
+
+	-- A rollback is a run of no connection: it neither waits for the runs of one nor keeps them waiting.
+	ALTER TABLE sync.run ALTER COLUMN connection DROP NOT NULL;
+	ALTER TABLE sync.staging ALTER COLUMN connection DROP NOT NULL;
 END
 $install$;

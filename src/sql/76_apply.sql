@@ -175,19 +175,59 @@ BEGIN
 END
 $$;
 
--- The version row of each applied entry.
+-- New products with their variants, from documents.  Fails with 23505 where a handle or a SKU is another product's.
+CREATE FUNCTION sync.products_insert(product_ids bigint[], documents jsonb[]) RETURNS void
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+BEGIN
+	INSERT INTO sync.product (id, handle, title, description, vendor, type, tags, images, status, metafields, attributes, version)
+	SELECT e.product_id, e.d ->> 'handle', e.d ->> 'title', e.d ->> 'description', e.d ->> 'vendor', e.d ->> 'type',
+		   ARRAY(SELECT jsonb_array_elements_text(coalesce(e.d -> 'tags', '[]'))), coalesce(e.d -> 'images', '[]'),
+		   coalesce(e.d ->> 'status', 'draft')::sync.product_status, coalesce(e.d -> 'metafields', '{}'), coalesce(e.d -> 'attributes', '{}'), 1
+	FROM unnest(product_ids, documents) AS e (product_id, d);
+	PERFORM sync.variants_write(array_agg(e.product_id), array_agg(v.key), array_agg(v.value))
+	FROM unnest(product_ids, documents) AS e (product_id, d) CROSS JOIN LATERAL jsonb_each(e.d -> 'variants') v;
+END
+$$;
+
+-- Products as their documents say, and of their variants those that are named; one that its document no longer has is deleted.
+CREATE FUNCTION sync.products_write(product_ids bigint[], versions integer[], documents jsonb[], variant_products bigint[], variant_skus text[])
+RETURNS void
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+BEGIN
+	UPDATE sync.product p
+	SET handle = e.d ->> 'handle', title = e.d ->> 'title', description = e.d ->> 'description', vendor = e.d ->> 'vendor',
+		type = e.d ->> 'type', tags = ARRAY(SELECT jsonb_array_elements_text(coalesce(e.d -> 'tags', '[]'))),
+		images = coalesce(e.d -> 'images', '[]'), status = coalesce(e.d ->> 'status', 'draft')::sync.product_status,
+		metafields = coalesce(e.d -> 'metafields', '{}'), attributes = coalesce(e.d -> 'attributes', '{}'),
+		version = e.version, updated_at = now()
+	FROM unnest(product_ids, versions, documents) AS e (product_id, version, d)
+	WHERE p.id = e.product_id;
+	PERFORM sync.variants_write(array_agg(t.product_id), array_agg(t.sku), array_agg(t.variant))
+	FROM (SELECT DISTINCT n.product_id, n.sku, e.d -> 'variants' -> n.sku AS variant
+		  FROM unnest(variant_products, variant_skus) AS n (product_id, sku)
+		  JOIN unnest(product_ids, documents) AS e (product_id, d) ON e.product_id = n.product_id
+		  WHERE e.d -> 'variants' ? n.sku) t
+	HAVING count(*) > 0;
+	DELETE FROM sync.variant v
+	USING unnest(variant_products, variant_skus) AS n (product_id, sku), unnest(product_ids, documents) AS e (product_id, d)
+	WHERE v.product_id = n.product_id AND v.sku = n.sku AND e.product_id = n.product_id AND NOT (e.d -> 'variants') ? n.sku;
+END
+$$;
+
+-- The version row of each applied entry; all of one run and one kind.
 CREATE FUNCTION sync.versions_write(entry_ids bigint[], product_ids bigint[], versions integer[], documents jsonb[]) RETURNS void
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 BEGIN
-	INSERT INTO sync.product_version (product_id, version, kind, document, changes, source, run_id, staging_id, approved_by, approved_at)
-	SELECT a.product_id, a.version, s.kind::text, CASE WHEN a.version = 1 THEN a.document END,
-		   coalesce((SELECT jsonb_object_agg(f.path, jsonb_build_object('old', f.old_value, 'new', f.new_value, 'source', s.connection,
-							'run', s.run_id, 'staging_field', f.id, 'approved_by', f.decided_by, 'approved_at', f.decided_at))
-					 FROM sync.staging_field f WHERE f.staging_id = s.id AND f.decision = 'approved'), '{}'),
-		   s.connection, s.run_id, s.id, s.decided_by, s.decided_at
-	FROM unnest(entry_ids, product_ids, versions, documents) AS a (id, product_id, version, document)
-	JOIN sync.staging s ON s.id = a.id
-	ORDER BY a.id;
+	PERFORM sync.version_add(array_agg(w.product_id), array_agg(w.version), w.kind, array_agg(w.document), array_agg(w.changes), w.source,
+							 w.run_id, array_agg(w.id), array_agg(w.decided_by), array_agg(w.decided_at))
+	FROM (SELECT a.product_id, a.version, CASE s.method WHEN 'rollback' THEN 'rollback' ELSE s.kind::text END AS kind, a.document,
+				 (SELECT jsonb_object_agg(f.path, jsonb_build_object('old', f.old_value, 'new', f.new_value))
+				  FROM sync.staging_field f WHERE f.staging_id = s.id AND f.decision = 'approved') AS changes,
+				 coalesce(s.connection, s.method) AS source, s.run_id, s.id, s.decided_by, s.decided_at
+		  FROM unnest(entry_ids, product_ids, versions, documents) AS a (id, product_id, version, document)
+		  JOIN sync.staging s ON s.id = a.id
+		  ORDER BY a.id) w
+	GROUP BY w.kind, w.source, w.run_id;
 	UPDATE sync.staging s
 	SET state = 'applied', applied_version = a.version, applied_at = now(), product_id = a.product_id, error = NULL
 	FROM unnest(entry_ids, product_ids, versions) AS a (id, product_id, version)
@@ -218,13 +258,7 @@ BEGIN
 	IF ids IS NULL THEN
 		RETURN 0;
 	END IF;
-	INSERT INTO sync.product (id, handle, title, description, vendor, type, tags, images, status, metafields, attributes, version)
-	SELECT e.product_id, e.d ->> 'handle', e.d ->> 'title', e.d ->> 'description', e.d ->> 'vendor', e.d ->> 'type',
-		   ARRAY(SELECT jsonb_array_elements_text(coalesce(e.d -> 'tags', '[]'))), coalesce(e.d -> 'images', '[]'),
-		   coalesce(e.d ->> 'status', 'draft')::sync.product_status, coalesce(e.d -> 'metafields', '{}'), coalesce(e.d -> 'attributes', '{}'), 1
-	FROM unnest(product_ids, documents) AS e (product_id, d);
-	PERFORM sync.variants_write(array_agg(e.product_id), array_agg(v.key), array_agg(v.value))
-	FROM unnest(product_ids, documents) AS e (product_id, d) CROSS JOIN LATERAL jsonb_each(e.d -> 'variants') v;
+	PERFORM sync.products_insert(product_ids, documents);
 	PERFORM sync.versions_write(ids, product_ids, array_fill(1, ARRAY[cardinality(ids)]), documents);
 	RETURN cardinality(ids);
 END
@@ -261,20 +295,10 @@ BEGIN
 	UPDATE sync.staging s SET state = 'applied', applied_at = now(), applied_version = p.version
 	FROM sync.product p WHERE s.id = ANY (same) AND p.id = s.product_id;
 	IF ids IS NOT NULL THEN
-		UPDATE sync.product p
-		SET handle = e.d ->> 'handle', title = e.d ->> 'title', description = e.d ->> 'description', vendor = e.d ->> 'vendor',
-			type = e.d ->> 'type', tags = ARRAY(SELECT jsonb_array_elements_text(coalesce(e.d -> 'tags', '[]'))),
-			images = coalesce(e.d -> 'images', '[]'), status = coalesce(e.d ->> 'status', 'draft')::sync.product_status,
-			metafields = coalesce(e.d -> 'metafields', '{}'), attributes = coalesce(e.d -> 'attributes', '{}'),
-			version = e.version, updated_at = now()
-		FROM unnest(product_ids, versions, documents) AS e (product_id, version, d)
-		WHERE p.id = e.product_id;
-		PERFORM sync.variants_write(array_agg(t.product_id), array_agg(t.sku), array_agg(t.variant))
-		FROM (SELECT DISTINCT e.product_id, k.sku, e.d -> 'variants' -> k.sku AS variant
-			  FROM unnest(ids, product_ids, documents) AS e (id, product_id, d)
-			  JOIN sync.staging_field f ON f.staging_id = e.id AND f.decision = 'approved' AND starts_with(f.path, 'variants[')
-			  CROSS JOIN LATERAL (SELECT (sync.document_path(f.path))[2] AS sku) k) t
-		HAVING count(*) > 0;
+		PERFORM sync.products_write(product_ids, versions, documents, array_agg(k.product_id), array_agg(k.sku))
+		FROM (SELECT DISTINCT e.product_id, (sync.document_path(f.path))[2] AS sku
+			  FROM unnest(ids, product_ids) AS e (id, product_id)
+			  JOIN sync.staging_field f ON f.staging_id = e.id AND f.decision = 'approved' AND starts_with(f.path, 'variants[')) k;
 		PERFORM sync.versions_write(ids, product_ids, versions, documents);
 	END IF;
 	RETURN coalesce(cardinality(ids), 0) + coalesce(cardinality(same), 0);
@@ -283,22 +307,25 @@ $$;
 
 -- What is known of the supplier's SKUs once their entries are applied.
 CREATE FUNCTION sync.apply_links(entry_ids bigint[]) RETURNS void
-LANGUAGE plpgsql SET search_path = '' AS $$
-DECLARE
-	entry record;
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 BEGIN
-	FOR entry IN
-		SELECT s.connection, s.id,
-			   s.links || coalesce((SELECT jsonb_object_agg(v.sku, v.id) FROM sync.variant v
-									WHERE v.product_id = s.product_id
-									  AND (s.kind = 'create' OR EXISTS (SELECT FROM sync.staging_field f
-																		WHERE f.staging_id = s.id AND f.decision = 'approved'
-																		  AND f.path LIKE 'variants[%]'
-																		  AND sync.document_path(f.path) = ARRAY['variants', v.sku]))), '{}') AS links
-		FROM sync.staging s WHERE s.id = ANY (entry_ids) AND s.state = 'applied' ORDER BY s.id
-	LOOP
-		PERFORM sync.remember_links(entry.connection, entry.id, ARRAY[entry.links]);
-	END LOOP;
+	INSERT INTO sync.variant_source AS o (connection, supplier_sku, variant_id, staging_id)
+	SELECT DISTINCT ON (l.connection, l.sku) l.connection, l.sku, l.variant_id, l.id
+	FROM (SELECT s.connection, s.id, k.key AS sku, k.value::bigint AS variant_id, 1 AS rank
+		  FROM sync.staging s CROSS JOIN LATERAL jsonb_each_text(s.links) k
+		  WHERE s.id = ANY (entry_ids) AND s.state = 'applied' AND EXISTS (SELECT FROM sync.variant v WHERE v.id = k.value::bigint)
+		  UNION ALL
+		  SELECT s.connection, s.id, v.sku, v.id, 2
+		  FROM sync.staging s JOIN sync.variant v ON v.product_id = s.product_id
+		  WHERE s.id = ANY (entry_ids) AND s.state = 'applied'
+			AND (s.kind = 'create' OR EXISTS (SELECT FROM sync.staging_field f
+											  WHERE f.staging_id = s.id AND f.decision = 'approved' AND f.path = sync.variant_path(v.sku)))) l
+	JOIN sync.connection c ON c.name = l.connection AND c.kind = 'etilize'
+	-- The newest entry counts, and in it the variant that it made itself.
+	ORDER BY l.connection, l.sku, l.id DESC, l.rank DESC
+	ON CONFLICT (connection, supplier_sku) DO UPDATE
+	SET variant_id = excluded.variant_id, staging_id = excluded.staging_id, confirmed_at = now()
+	WHERE o.variant_id <> excluded.variant_id;
 END
 $$;
 
@@ -313,6 +340,7 @@ BEGIN
 	BEGIN
 		applied := sync.apply_creates(entry_ids) + sync.apply_updates(entry_ids);
 		PERFORM sync.apply_links(entry_ids);
+		PERFORM sync.shop_applied(entry_ids);
 		RETURN;
 	EXCEPTION WHEN data_exception OR integrity_constraint_violation OR cardinality_violation OR program_limit_exceeded THEN
 		applied := 0;
@@ -452,24 +480,23 @@ BEGIN
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 	DECLARE
 		who record;
+		versions integer[];
+		due bigint[];
+		documents jsonb[];
 	BEGIN
 		SELECT d.decided_by, d.decided_how INTO who FROM sync.decision_by() d;
 		PERFORM FROM sync.product p WHERE p.id = ANY (product_ids) ORDER BY p.id FOR NO KEY UPDATE;
-		WITH product AS (
-			UPDATE sync.product p SET version = p.version + 1, updated_at = now() WHERE p.id = ANY (product_ids)
-			RETURNING p.id, p.version)
-		INSERT INTO sync.product_version (product_id, version, kind, changes, source, approved_by, approved_at)
-		SELECT p.id, p.version, 'manual',
-			   (SELECT jsonb_object_agg(e.key, e.value || jsonb_build_object('source', who.decided_how, 'approved_by', who.decided_by,
-																			 'approved_at', now()))
-				FROM jsonb_each(c.changes) e),
-			   who.decided_how, who.decided_by, now()
-		FROM unnest(product_ids, changes) AS c (id, changes) JOIN product p ON p.id = c.id
-		ORDER BY p.id;
-		IF to_regprocedure('sync.product_documents(bigint[])') IS NOT NULL THEN
-			EXECUTE 'UPDATE sync.product_version v SET document = d.document FROM sync.product_documents($1) d '
-				'WHERE v.product_id = d.product_id AND v.version = 1 AND v.document IS NULL' USING product_ids;
+		UPDATE sync.product p SET version = p.version + 1, updated_at = now() WHERE p.id = ANY (product_ids);
+		versions := ARRAY(SELECT p.version FROM unnest(product_ids) WITH ORDINALITY AS c (id, no) JOIN sync.product p ON p.id = c.id ORDER BY c.no);
+		due := ARRAY(SELECT c.id FROM unnest(product_ids, versions) AS c (id, version)
+					 WHERE sync.version_is_snapshot(c.version, sync.version_snapshot_every()));
+		-- Without the extension there is no document: the version is read from the snapshot after it, backwards.
+		IF due <> '{}' AND to_regprocedure('sync.product_documents(bigint[])') IS NOT NULL THEN
+			EXECUTE 'SELECT array_agg(d.document ORDER BY c.no) FROM unnest($1) WITH ORDINALITY AS c (id, no) '
+				'LEFT JOIN sync.product_documents($2) d ON d.product_id = c.id' INTO documents USING product_ids, due;
 		END IF;
+		PERFORM sync.version_add(product_ids, versions, 'manual', documents, changes, who.decided_how, NULL, NULL,
+								 array_fill(who.decided_by, ARRAY[cardinality(product_ids)]), NULL);
 		IF to_regprocedure('sync.catalogue_changed()') IS NOT NULL THEN
 			EXECUTE 'SELECT sync.catalogue_changed()';
 		END IF;
