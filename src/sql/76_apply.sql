@@ -214,20 +214,23 @@ BEGIN
 END
 $$;
 
--- The version row of each applied entry; all of one run and one kind.
+-- The version row of each applied entry.
 CREATE FUNCTION sync.versions_write(entry_ids bigint[], product_ids bigint[], versions integer[], documents jsonb[]) RETURNS void
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 BEGIN
-	PERFORM sync.version_add(array_agg(w.product_id), array_agg(w.version), w.kind, array_agg(w.document), array_agg(w.changes), w.source,
-							 w.run_id, array_agg(w.id), array_agg(w.decided_by), array_agg(w.decided_at))
-	FROM (SELECT a.product_id, a.version, CASE s.method WHEN 'rollback' THEN 'rollback' ELSE s.kind::text END AS kind, a.document,
-				 (SELECT jsonb_object_agg(f.path, jsonb_build_object('old', f.old_value, 'new', f.new_value))
-				  FROM sync.staging_field f WHERE f.staging_id = s.id AND f.decision = 'approved') AS changes,
-				 coalesce(s.connection, s.method) AS source, s.run_id, s.id, s.decided_by, s.decided_at
-		  FROM unnest(entry_ids, product_ids, versions, documents) AS a (id, product_id, version, document)
-		  JOIN sync.staging s ON s.id = a.id
-		  ORDER BY a.id) w
-	GROUP BY w.kind, w.source, w.run_id;
+	PERFORM sync.version_add(g.product_ids, g.versions, g.kind, p.whole, p.fields, g.source, g.run_id, g.ids, g.actors, g.approved)
+	FROM (SELECT array_agg(w.product_id) AS product_ids, array_agg(w.version) AS versions, w.kind, array_agg(w.document) AS documents,
+				 array_agg(w.changes) AS changes, w.source, w.run_id, array_agg(w.id) AS ids, array_agg(w.decided_by) AS actors,
+				 array_agg(w.decided_at) AS approved
+		  FROM (SELECT a.product_id, a.version, CASE s.method WHEN 'rollback' THEN 'rollback' ELSE s.kind::text END AS kind, a.document,
+					   (SELECT jsonb_object_agg(f.path, jsonb_build_object('old', f.old_value, 'new', f.new_value))
+						FROM sync.staging_field f WHERE f.staging_id = s.id AND f.decision = 'approved') AS changes,
+					   coalesce(s.connection, s.method) AS source, s.run_id, s.id, s.decided_by, s.decided_at
+				FROM unnest(entry_ids, product_ids, versions, documents) AS a (id, product_id, version, document)
+				JOIN sync.staging s ON s.id = a.id
+				ORDER BY a.id) w
+		  GROUP BY w.kind, w.source, w.run_id) g
+	CROSS JOIN LATERAL sync.version_prepare(g.product_ids, g.kind, g.documents, g.changes) p;
 	UPDATE sync.staging s
 	SET state = 'applied', applied_version = a.version, applied_at = now(), product_id = a.product_id, error = NULL
 	FROM unnest(entry_ids, product_ids, versions) AS a (id, product_id, version)
@@ -463,7 +466,9 @@ BEGIN
 	$$;
 	CREATE OR REPLACE FUNCTION sync.variant_fields(variant jsonb) RETURNS TABLE (path text, value jsonb)
 	LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
-		SELECT sync.variant_path(variant ->> 'sku') || '.' || e.key, e.value FROM jsonb_each(variant) e
+		SELECT sync.variant_path(variant ->> 'sku') || '.' || e.key,
+			   CASE jsonb_typeof(e.value) WHEN 'number' THEN to_jsonb(trim_scale(e.value::numeric)) ELSE e.value END
+		FROM jsonb_each(variant) e
 		WHERE e.key IN ('barcode', 'mpn', 'price', 'compare_at_price', 'cost', 'currency', 'weight') AND e.value <> 'null'
 		UNION ALL
 		SELECT sync.variant_path(variant ->> 'sku') || '.' || m.name || '.' || e.key, e.value
@@ -471,7 +476,9 @@ BEGIN
 	$$;
 	CREATE OR REPLACE FUNCTION sync.variant_document(variant jsonb) RETURNS jsonb
 	LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
-		SELECT jsonb_strip_nulls(variant - ARRAY['id', 'product_id', 'sku', 'gtin', 'stock', 'options', 'attributes', 'created_at', 'updated_at'])
+		SELECT coalesce((SELECT jsonb_object_agg(e.key, CASE jsonb_typeof(e.value) WHEN 'number' THEN to_jsonb(trim_scale(e.value::numeric)) ELSE e.value END)
+						 FROM jsonb_each(variant) e
+						 WHERE e.key IN ('barcode', 'mpn', 'price', 'compare_at_price', 'cost', 'currency', 'weight') AND e.value <> 'null'), '{}')
 			   || jsonb_build_object('options', variant -> 'options', 'attributes', variant -> 'attributes')
 	$$;
 
@@ -546,14 +553,20 @@ BEGIN
 	CREATE OR REPLACE FUNCTION sync.variant_updated() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 	BEGIN
+		-- A variant that got another SKU, or went to another product, is gone under its old name and new under the other.
 		PERFORM sync.manual_versions(array_agg(c.product_id ORDER BY c.product_id), array_agg(c.changes ORDER BY c.product_id))
 		FROM (SELECT f.product_id, jsonb_object_agg(f.path, jsonb_build_object('old', f.old, 'new', f.new)) AS changes
-			  FROM (SELECT coalesce(a.product_id, b.product_id) AS product_id, coalesce(a.path, b.path) AS path,
-						   a.value AS old, b.value AS new
-					FROM (SELECT o.product_id, g.path, g.value FROM old_variant o, sync.variant_fields(to_jsonb(o)) g) a
-					FULL JOIN (SELECT n.product_id, g.path, g.value FROM new_variant n, sync.variant_fields(to_jsonb(n)) g) b
+			  FROM (SELECT coalesce(a.product_id, b.product_id) AS product_id, coalesce(a.path, b.path) AS path, a.value AS old, b.value AS new
+					FROM (SELECT o.product_id, g.path, g.value FROM old_variant o JOIN new_variant n USING (id, sku, product_id), sync.variant_fields(to_jsonb(o)) g) a
+					FULL JOIN (SELECT n.product_id, g.path, g.value FROM new_variant n JOIN old_variant o USING (id, sku, product_id), sync.variant_fields(to_jsonb(n)) g) b
 						ON b.product_id = a.product_id AND b.path = a.path
-					WHERE a.value IS DISTINCT FROM b.value) f
+					WHERE a.value IS DISTINCT FROM b.value
+					UNION ALL
+					SELECT o.product_id, sync.variant_path(o.sku), sync.variant_document(to_jsonb(o)), NULL
+					FROM old_variant o JOIN new_variant n ON n.id = o.id AND (n.sku, n.product_id) <> (o.sku, o.product_id)
+					UNION ALL
+					SELECT n.product_id, sync.variant_path(n.sku), NULL, sync.variant_document(to_jsonb(n))
+					FROM new_variant n JOIN old_variant o ON n.id = o.id AND (n.sku, n.product_id) <> (o.sku, o.product_id)) f
 			  GROUP BY f.product_id) c
 		HAVING count(*) > 0;
 		RETURN NULL;
