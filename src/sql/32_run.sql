@@ -298,6 +298,10 @@ BEGIN
 	IF (SELECT r.kind = 'xorosoft' FROM sync.run r WHERE r.id = run_id) THEN
 		PERFORM sync.run_move(run_id, 'xorosoft_validation');
 		PERFORM sync.xorosoft_begin(run_id);
+	ELSIF (SELECT r.kind::text = 'rollback' FROM sync.run r WHERE r.id = run_id) THEN
+		-- One that is tried again: its entries are there.
+		PERFORM sync.run_move(run_id, 'staging_creation');
+		PERFORM sync.run_move(run_id, 'review_pending');
 	ELSE
 		UPDATE sync.run r SET context = r.context - 'look' - 'poll' WHERE r.id = run_id;
 		PERFORM sync.run_move(run_id, 'ftp_monitoring');
