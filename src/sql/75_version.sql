@@ -39,12 +39,39 @@ BEGIN
 END
 $install$;
 
+-- What a version of these changes is to hold.  A value that the catalogue completes (a new product or variant: its currency, its empty
+-- lists) is read back from it, so that what is read from versions is what was there.
+CREATE FUNCTION sync.version_prepare(product_ids bigint[], kind text, documents jsonb[], changes jsonb[], OUT whole jsonb[], OUT fields jsonb[])
+LANGUAGE plpgsql STABLE SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+DECLARE
+	affected bigint[];
+BEGIN
+	whole := documents;
+	fields := changes;
+	affected := ARRAY(SELECT c.id FROM unnest(product_ids, changes) AS c (id, change)
+					  WHERE kind = 'create' OR EXISTS (SELECT FROM jsonb_object_keys(c.change) k WHERE k LIKE 'variants[%]'));
+	IF affected = '{}' THEN
+		RETURN;
+	END IF;
+	SELECT array_agg(coalesce(d.document, c.document) ORDER BY c.no),
+		   array_agg(CASE WHEN d.document IS NULL THEN c.change
+						  ELSE (SELECT jsonb_object_agg(e.key,
+									   CASE WHEN e.key LIKE 'variants[%]' AND e.value -> 'new' <> 'null' AND sync.document_get(d.document, e.key) IS NOT NULL
+											THEN jsonb_set(e.value, '{new}', sync.document_get(d.document, e.key)) ELSE e.value END)
+								FROM jsonb_each(c.change) e) END ORDER BY c.no)
+	INTO whole, fields
+	FROM unnest(product_ids, documents, changes) WITH ORDINALITY AS c (id, document, change, no)
+	LEFT JOIN sync.product_documents(affected) d ON d.product_id = c.id;
+END
+$$;
+
 CREATE FUNCTION sync.version_write(product_ids bigint[], versions integer[], kind text, documents jsonb[], changes jsonb[], source text,
 								   run_id bigint, staging_ids bigint[], actor text) RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
 BEGIN
-	PERFORM sync.version_add(product_ids, versions, kind, documents, changes, source, run_id, staging_ids,
-							 array_fill(actor, ARRAY[cardinality(product_ids)]), NULL);
+	PERFORM sync.version_add(product_ids, versions, kind, p.whole, p.fields, source, run_id, staging_ids,
+							 array_fill(actor, ARRAY[cardinality(product_ids)]), NULL)
+	FROM sync.version_prepare(product_ids, kind, documents, changes) p;
 END
 $$;
 COMMENT ON FUNCTION sync.version_write(bigint[], integer[], text, jsonb[], jsonb[], text, bigint, bigint[], text) IS
