@@ -292,11 +292,15 @@ BEGIN
 		received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 		body_bytes bigint NOT NULL DEFAULT 0,
 		outcome text NOT NULL CHECK (outcome IN ('enqueued', 'duplicate', 'ignored', 'refused')),
-		reason text
-	);
+		reason text,
+		more bigint NOT NULL DEFAULT 0
+	) WITH (fillfactor = 90);
 	CREATE UNIQUE INDEX webhook_event_id_idx ON sync.webhook_event (connection, webhook_id) WHERE outcome IN ('enqueued', 'ignored');
 	CREATE INDEX webhook_event_received_at_idx ON sync.webhook_event (received_at);
+	CREATE INDEX webhook_event_refused_idx ON sync.webhook_event (received_at) WHERE outcome IN ('refused', 'duplicate');
 	COMMENT ON TABLE sync.webhook_event IS 'Each webhook that arrived, and what became of it. Bodies are not kept: a webhook is a hint to read the product again.';
+
+	COMMENT ON COLUMN sync.webhook_event.more IS 'How many more were refused or repeated about then that got no row of their own.';
 
 	CREATE TABLE sync.webhook_subscription (
 		id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
