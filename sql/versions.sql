@@ -96,7 +96,7 @@ SELECT count(*), count(DISTINCT document) FROM moment;
 SELECT sync_as_of(:made, (SELECT min(at) FROM moment)) AS before, sync_as_of(:made) = sync.product_document(:made) AS now;
 SELECT document -> 'variants' AS variants FROM sync.product_version WHERE product_id = :made AND version = 1;
 -- The whole product is kept on the first version and every fourth; the others are what changed.
-SELECT version, kind, document IS NOT NULL AS whole, source, run_id IS NOT NULL AS run, approved_at IS NULL AS at_once, changes
+SELECT version, kind, document IS NOT NULL AS whole, source, run_id IS NOT NULL AS run, approved_by = session_user AS by_me, changes
 FROM sync.product_version WHERE product_id = 1 ORDER BY version;
 
 SELECT * FROM sync_diff(1, 1, 3);
@@ -116,6 +116,7 @@ INSERT INTO sync.product_version (product_id, version, kind, changes, source, ru
 UPDATE sync.product SET title = 'Older', vendor = 'Ours', metafields = '{"b": "2"}', version = 2 WHERE id = 9;
 RESET ROLE;
 SELECT path, version, source, actor, rule, conflict_id FROM sync_blame(9) WHERE version > 0;
+SELECT version, path, old_value, new_value, source, actor, rule, conflict_id FROM sync.product_change WHERE product_id = 9 ORDER BY 1, 2;
 SELECT * FROM sync_diff(9, 0);
 SELECT * FROM sync_diff(9, 1);
 -- One that is deleted is still known.
@@ -133,7 +134,7 @@ UPDATE sync.product SET title = 'Away' WHERE id IN (1, 5);
 UPDATE sync.product SET title = 'Away again' WHERE id = 5;
 CREATE EXTENSION product_sync;
 SELECT sync_install();
-SELECT product_id, version, kind, document IS NULL AS no_document FROM sync.product_version WHERE changes -> 'title' ->> 'new' LIKE 'Away%' ORDER BY 1, 2;
+SELECT product_id, version, kind, document IS NULL AS no_document FROM sync.product_version WHERE changes -> 'title' ->> 1 LIKE 'Away%' ORDER BY 1, 2;
 SELECT sync_as_of(5) = sync.product_document(5) AS present, sync.version_document(5, 1) ->> 'title' AS one, sync.version_document(5, 0) = (SELECT document FROM moment WHERE name = 'loaded' AND product_id = 5) AS loaded;
 SELECT * FROM pg_temp.wrong();
 ROLLBACK;

@@ -313,9 +313,10 @@ BEGIN
 	COMMENT ON TABLE sync.product_version IS 'One row for each accepted change of a product, by whom and from where. Read it with sync_as_of(), sync_diff() and sync_blame(). That staging_id is unique makes applying twice impossible.';
 	COMMENT ON COLUMN sync.product_version.kind IS 'create, update, manual (an edit by hand), rollback.';
 	COMMENT ON COLUMN sync.product_version.document IS 'The whole product as it is with this version: on version 1 and every version_snapshot_every-th.';
-	COMMENT ON COLUMN sync.product_version.changes IS 'By path: old and new; rule, conflict, source where they are the field''s own.';
+	COMMENT ON COLUMN sync.product_version.changes IS 'By path [before, after], with a third element where a field has a rule, a conflict or a person of its own. sync.product_change shows a row a field.';
 	COMMENT ON COLUMN sync.product_version.source IS 'The connection that the change came from; of an edit by hand how it was made; rollback.';
-	COMMENT ON COLUMN sync.product_version.approved_at IS 'When the person or machine in approved_by said yes; null where that was when the version was made, at created_at.';
+	COMMENT ON COLUMN sync.product_version.approved_by IS 'The person who approved it, or edited by hand; null where nobody had to: product_sync itself.';
+	COMMENT ON COLUMN sync.product_version.approved_at IS 'When that person said yes; null where that was when the version was made, at created_at.';
 
 	-- A rollback is a run of no connection: it neither waits for the runs of one nor keeps them waiting.
 	ALTER TABLE sync.run ALTER COLUMN connection DROP NOT NULL;
