@@ -375,3 +375,32 @@ BEGIN
 	END LOOP;
 END
 $$;
+
+-- A product that people have a conflict of was changed by a feed or by hand: it is compared again, so that they see what holds now.
+CREATE FUNCTION sync.install_part_68_version_written() RETURNS void
+LANGUAGE plpgsql SET search_path = '' AS $install$
+BEGIN
+	CREATE OR REPLACE FUNCTION sync.version_written() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+	DECLARE
+		shop text;
+	BEGIN
+		FOR shop IN
+			SELECT DISTINCT c.connection FROM new_version n
+			JOIN sync.conflict c ON c.product_id = n.product_id AND c.state IN ('open', 'resolved') AND c.connection IS DISTINCT FROM n.source
+		LOOP
+			UPDATE sync.shopify_product m SET merge_due = true
+			FROM sync.product_listing l
+			WHERE l.connection = shop AND l.product_id IN (SELECT n.product_id FROM new_version n) AND m.connection = shop
+			  AND m.remote_id = l.remote_id AND NOT m.merge_due;
+			IF to_regprocedure('sync.shopify_merge_wanted(text)') IS NOT NULL THEN
+				EXECUTE 'SELECT sync.shopify_merge_wanted($1)' USING shop;
+			END IF;
+		END LOOP;
+		RETURN NULL;
+	END
+	$$;
+	CREATE OR REPLACE TRIGGER product_version_1_written AFTER INSERT ON sync.product_version REFERENCING NEW TABLE AS new_version
+		FOR EACH STATEMENT EXECUTE FUNCTION sync.version_written();
+END
+$install$;
