@@ -51,7 +51,7 @@ SELECT kind, decision, state, reason, decided_by FROM sync.staging ORDER BY id;
 SELECT l.base, (SELECT jsonb_object_agg(i.remote_id, i.base) FROM sync.listing i) AS variants FROM sync.product_listing l;
 SELECT pg_temp.changed(1, 'title', '"Mug"');
 SELECT pg_temp.merge();
-SELECT version, kind, changes FROM sync.product_version ORDER BY created_at;
+SELECT version, kind, changes FROM sync.product_version ORDER BY id;
 
 -- What only the shop changed is taken over; what only we changed waits to be sent.
 SELECT pg_temp.changed(1, 'title', '"Big mug"');
@@ -117,7 +117,7 @@ SET ROLE sync_worker;
 SELECT pg_temp.merge();
 SELECT * FROM pg_temp.product;
 SELECT * FROM pg_temp.outbox WHERE path LIKE '%price';
-SELECT v.changes FROM sync.product_version v ORDER BY created_at DESC LIMIT 1;
+SELECT v.changes FROM sync.product_version v ORDER BY id DESC LIMIT 1;
 
 -- A locked field is not overwritten; the shop's change is there for a person to see.
 RESET ROLE;

@@ -44,7 +44,8 @@ BEGIN
 	CREATE OR REPLACE VIEW sync.product_change WITH (security_barrier) AS
 	SELECT v.product_id, v.version, c.key AS path, nullif(sync.change_old(c.value), 'null') AS old_value, nullif(sync.change_new(c.value), 'null') AS new_value,
 		   v.kind, coalesce(i.info ->> 'source', v.source) AS source,
-		   coalesce(i.info ->> 'by', i.info ->> 'approved_by', v.approved_by, 'product_sync') AS actor, v.created_at AS at, v.run_id, v.staging_id,
+		   coalesce(i.info ->> 'by', i.info ->> 'approved_by', v.approved_by, 'product_sync') AS actor, v.created_at AS at, v.run_id,
+		   CASE WHEN v.id > 0 THEN v.id END AS staging_id,
 		   i.info ->> 'rule' AS rule, (i.info ->> 'conflict')::bigint AS conflict_id
 	FROM sync.product_version v
 	CROSS JOIN LATERAL jsonb_each(v.changes) c
@@ -59,10 +60,9 @@ BEGIN
 	DECLARE
 		every constant integer := sync.version_snapshot_every();
 	BEGIN
-		INSERT INTO sync.product_version (product_id, version, kind, document, changes, source, run_id, staging_id, approved_by, approved_at,
-										  created_at)
-		SELECT a.product_id, a.version, version_add.kind, CASE WHEN sync.version_is_snapshot(a.version, every) THEN a.document END,
-			   coalesce(sync.change_pack(a.change), '{}'), version_add.source, version_add.run_id, a.staging_id, nullif(a.actor, 'product_sync'),
+		INSERT INTO sync.product_version (id, product_id, version, kind, document, changes, source, run_id, approved_by, approved_at, created_at)
+		SELECT coalesce(a.staging_id, nextval('sync.product_version_id_seq')), a.product_id, a.version, version_add.kind, CASE WHEN sync.version_is_snapshot(a.version, every) THEN a.document END,
+			   coalesce(sync.change_pack(a.change), '{}'), version_add.source, version_add.run_id, nullif(a.actor, 'product_sync'),
 			   CASE WHEN a.actor <> 'product_sync' THEN a.approved_at END, clock_timestamp()
 		FROM unnest(product_ids, versions, documents, changes, staging_ids, actors, approved)
 			AS a (product_id, version, document, change, staging_id, actor, approved_at);

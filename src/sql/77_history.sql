@@ -178,7 +178,7 @@ BEGIN
 	RETURN QUERY
 	SELECT f.path, f.value, coalesce(o.version, 0), coalesce(o.info ->> 'source', v.source),
 		   coalesce(o.info ->> 'by', o.info ->> 'approved_by', v.approved_by, CASE WHEN o.version > 0 THEN 'product_sync' END),
-		   coalesce((o.info ->> 'at')::timestamptz, v.created_at, p.created_at), v.run_id, v.staging_id, o.info ->> 'rule',
+		   coalesce((o.info ->> 'at')::timestamptz, v.created_at, p.created_at), v.run_id, CASE WHEN v.id > 0 THEN v.id END, o.info ->> 'rule',
 		   (o.info ->> 'conflict')::bigint
 	FROM unnest(paths, present_values) AS f (path, value)
 	LEFT JOIN sync.field_origins(sync_blame.product_id, paths) o ON o.path = f.path

@@ -133,7 +133,7 @@ BEGIN
 		  WHERE fields IS NULL OR d.path LIKE ANY (ARRAY(SELECT sync.path_pattern(f) FROM unnest(fields) f))) c
 	LEFT JOIN LATERAL (
 		SELECT coalesce(f.info ->> 'source', v.source) AS source,
-			   sync.staged_value(v.staging_id, c.path, sync.document_get(present, c.path)) AS undone
+			   sync.staged_value(v.id, c.path, sync.document_get(present, c.path)) AS undone
 		FROM sync.field_origins(product, ARRAY[c.path]) f
 		JOIN sync.product_version v ON v.product_id = product AND v.version = f.version) o ON true;
 	IF wanted IS NULL THEN
@@ -167,7 +167,7 @@ DECLARE
 	result sync.rollback_field[];
 BEGIN
 	WITH own AS MATERIALIZED (
-		SELECT v.product_id, v.version, v.kind, v.source, v.staging_id, v.changes
+		SELECT v.product_id, v.version, v.kind, v.source, v.id AS staging_id, v.changes
 		FROM sync.product_version v WHERE v.product_id = ANY (product_ids) AND v.run_id = rollback_fields.run_id),
 	made AS MATERIALIZED (SELECT o.product_id, o.version, o.source FROM own o WHERE o.kind = 'create'),
 	change AS MATERIALIZED (
