@@ -21,6 +21,7 @@ BEGIN
 		scopes text[],
 		api_version text,
 		token_expires_at timestamptz,
+		token_renew_at timestamptz,
 		paused_reason text,
 		checked_at timestamptz
 	);
@@ -100,6 +101,10 @@ BEGIN
 		newest timestamptz,
 		watermark timestamptz,
 		events_since timestamptz,
+		chain bigint NOT NULL DEFAULT 0,
+		expected bigint,
+		loads integer NOT NULL DEFAULT 0,
+		wanted bigint[] NOT NULL DEFAULT '{}',
 		started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 		read_at timestamptz,
 		finished_at timestamptz,
@@ -109,6 +114,13 @@ BEGIN
 	CREATE INDEX shopify_crawl_connection_idx ON sync.shopify_crawl (connection, id);
 	COMMENT ON TABLE sync.shopify_crawl IS 'Each reading of a shop, by pages of what changed or whole by a bulk operation. Only a complete one moves the watermark, only a complete full one is evidence that something is gone.';
 	COMMENT ON COLUMN sync.shopify_crawl.watermark IS 'By the shop''s clock: every change up to then is in the mirror. Set when the reading is complete.';
+	COMMENT ON COLUMN sync.shopify_crawl.newest IS 'The newest change that was seen, by the shop''s clock.';
+	COMMENT ON COLUMN sync.shopify_crawl.events_since IS 'Deletions are known up to then.';
+	COMMENT ON COLUMN sync.shopify_crawl.chain IS 'Products that the present chain of cursors has given: Shopify ends one after 25,000.';
+	COMMENT ON COLUMN sync.shopify_crawl.expected IS 'Products that a bulk operation''s result holds.';
+	COMMENT ON COLUMN sync.shopify_crawl.loads IS 'How often the result was loaded: its lines do not survive a crash.';
+	COMMENT ON COLUMN sync.shopify_crawl.wanted IS 'Products that are yet to be read one by one, since a page cut them short or an event says that they are gone.';
+	COMMENT ON COLUMN sync.shopify_crawl.read_at IS 'When the last page was read, or the result was loaded.';
 	COMMENT ON COLUMN sync.shopify_crawl.bulk_id IS 'The number in gid://shopify/BulkOperation/NUMBER.';
 
 	CREATE UNLOGGED TABLE sync.shopify_bulk_line (
@@ -280,11 +292,15 @@ BEGIN
 		received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 		body_bytes bigint NOT NULL DEFAULT 0,
 		outcome text NOT NULL CHECK (outcome IN ('enqueued', 'duplicate', 'ignored', 'refused')),
-		reason text
-	);
+		reason text,
+		more bigint NOT NULL DEFAULT 0
+	) WITH (fillfactor = 90);
 	CREATE UNIQUE INDEX webhook_event_id_idx ON sync.webhook_event (connection, webhook_id) WHERE outcome IN ('enqueued', 'ignored');
 	CREATE INDEX webhook_event_received_at_idx ON sync.webhook_event (received_at);
+	CREATE INDEX webhook_event_refused_idx ON sync.webhook_event (received_at) WHERE outcome IN ('refused', 'duplicate');
 	COMMENT ON TABLE sync.webhook_event IS 'Each webhook that arrived, and what became of it. Bodies are not kept: a webhook is a hint to read the product again.';
+
+	COMMENT ON COLUMN sync.webhook_event.more IS 'How many more were refused or repeated about then that got no row of their own.';
 
 	CREATE TABLE sync.webhook_subscription (
 		id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
