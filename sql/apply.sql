@@ -52,8 +52,8 @@ BEGIN
 	RETURN result;
 END $$;
 CREATE VIEW pg_temp.version AS
-SELECT product_id, version, kind, document IS NOT NULL AS whole, v.source, run_id IS NOT NULL AS run, staging_id, approved_by = session_user AS by_me,
-	   (SELECT jsonb_object_agg(c.key, jsonb_build_array(c.value -> 'old', c.value -> 'new')) FROM jsonb_each(changes) c) AS changes
+SELECT product_id, version, kind, document IS NOT NULL AS whole, v.source, run_id IS NOT NULL AS run, CASE WHEN v.id > 0 THEN v.id END AS staging_id, approved_by = session_user AS by_me,
+	   (SELECT jsonb_object_agg(c.key, c.value) FROM jsonb_each(changes) c) AS changes
 FROM sync.product_version v;
 
 -- Approved fields only, each with where it came from and who said yes.
@@ -65,7 +65,7 @@ SELECT pg_temp.apply();
 SELECT sync.product_document(1);
 SELECT sku, barcode, gtin, price FROM sync.variant WHERE product_id = 1 ORDER BY id;
 SELECT * FROM pg_temp.version;
-SELECT (changes -> 'title') - ARRAY['approved_at', 'approved_by', 'run'] AS change FROM sync.product_version;
+SELECT changes -> 'title' AS change, kind, source, approved_by = session_user AS by_me, approved_at <= created_at AS approved_before FROM sync.product_version;
 SELECT decision, state, applied_version FROM sync.staging;
 SELECT supplier_sku, variant_id, staging_id FROM sync.variant_source ORDER BY 1;
 SELECT version FROM sync.product WHERE id = 1;
@@ -98,7 +98,7 @@ BEGIN;
 CREATE ROLE sync_test_admin IN ROLE sync_admin;
 SET SESSION AUTHORIZATION sync_test_admin;
 UPDATE sync.product SET title = 'Sneaky', version = 0 WHERE id = 4;
-SELECT product_id, version, kind, (changes -> 'title') - ARRAY['approved_at'] AS title FROM sync.product_version WHERE product_id = 4;
+SELECT product_id, version, kind, changes -> 'title' AS title, source, approved_by FROM sync.product_version WHERE product_id = 4;
 SAVEPOINT before;
 SET ROLE sync_worker;
 ROLLBACK TO before;

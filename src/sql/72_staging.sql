@@ -257,26 +257,37 @@ BEGIN
 END
 $$;
 
--- What a person said last about each field of these products, where it was no.
+-- What a person said last about each field of these products, where it was no.  A rollback that was applied is a no to what it undid, and
+-- one that undoes a rollback takes that no back.
 CREATE FUNCTION sync.refused_fields(connection text, product_ids bigint[], before_run bigint)
 RETURNS TABLE (product_id bigint, path text, new_value jsonb)
 LANGUAGE plpgsql STABLE ROWS 10 SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
 DECLARE
 	-- In two steps, each of which can only go by its index: statistics of a table that is being filled mislead the planner.
-	ids bigint[] := ARRAY(SELECT s.id FROM sync.staging s
-						  WHERE s.product_id = ANY (product_ids) AND s.connection = refused_fields.connection AND s.run_id < before_run);
+	ids bigint[];
+	rollbacks bigint[];
 BEGIN
-	IF ids = '{}' THEN
-		RETURN;
-	END IF;
+	SELECT array_agg(s.id) FILTER (WHERE s.connection = refused_fields.connection),
+		   array_agg(s.id) FILTER (WHERE s.method = 'rollback' AND (s.state = 'applied' OR s.decided_how = 'kept' AND EXISTS (
+										SELECT FROM sync.staging o WHERE o.run_id = s.run_id AND o.state = 'applied')))
+	INTO ids, rollbacks
+	FROM sync.staging s
+	WHERE s.product_id = ANY (product_ids) AND s.run_id < before_run AND (s.connection = refused_fields.connection OR s.method = 'rollback');
 	RETURN QUERY
 	SELECT d.product_id, d.path, d.new_value
-	FROM (SELECT DISTINCT ON (s.product_id, f.path) s.product_id, f.path, f.new_value, f.decision
-		  FROM sync.staging s JOIN sync.staging_field f ON f.staging_id = s.id
-		  WHERE s.id = ANY (ids) AND f.staging_id = ANY (ids) AND f.decision <> 'pending'
-		  ORDER BY s.product_id, f.path, f.id DESC) d
-	WHERE d.decision = 'rejected';
+	FROM (SELECT DISTINCT ON (a.product_id, a.path) a.*
+		  FROM (SELECT s.product_id, f.path, f.new_value, s.id, f.decision = 'rejected' AS refused
+				FROM sync.staging s JOIN sync.staging_field f ON f.staging_id = s.id
+				WHERE s.id = ANY (ids) AND f.staging_id = ANY (ids) AND f.decision <> 'pending'
+				UNION ALL
+				SELECT s.product_id, u.key, nullif(u.value -> 'value', 'null'), s.id, u.value ->> 'source' <> 'rollback'
+				FROM sync.staging s CROSS JOIN LATERAL jsonb_each(s.evidence -> 'undoes') u
+				WHERE s.id = ANY (rollbacks) AND u.value ->> 'source' IN (refused_fields.connection, 'rollback')
+				  AND NOT EXISTS (SELECT FROM sync.staging_field f
+								  WHERE f.staging_id = s.id AND f.path = u.key AND f.decision = 'rejected' AND f.decided_how <> 'kept')) a
+		  ORDER BY a.product_id, a.path, a.id DESC) d
+	WHERE d.refused;
 END
 $$;
 

@@ -140,54 +140,23 @@ BEGIN
 END
 $$;
 
--- Products and variants may have been loaded with ids of their own: the next new ones come after them.
-CREATE FUNCTION sync.identity_catch_up() RETURNS void
-LANGUAGE plpgsql SET search_path = '' AS $$
-BEGIN
-	PERFORM setval('sync.product_id_seq', p.id) FROM (SELECT max(id) AS id FROM sync.product) p, sync.product_id_seq q WHERE p.id >= q.last_value;
-	PERFORM setval('sync.variant_id_seq', v.id) FROM (SELECT max(id) AS id FROM sync.variant) v, sync.variant_id_seq q WHERE v.id >= q.last_value;
-END
-$$;
-
--- Writes variants of documents, new or there already.  Fails with 23505 where a SKU is another product's.
-CREATE FUNCTION sync.variants_write(product_ids bigint[], skus text[], variants jsonb[]) RETURNS void
-LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
-DECLARE
-	written bigint;
-BEGIN
-	INSERT INTO sync.variant AS o (product_id, sku, barcode, gtin, mpn, price, compare_at_price, cost, currency, weight, options, attributes)
-	SELECT w.product_id, w.sku, w.v ->> 'barcode', @extschema@.sync_gtin(w.v ->> 'barcode'), w.v ->> 'mpn', (w.v ->> 'price')::numeric,
-		   (w.v ->> 'compare_at_price')::numeric, (w.v ->> 'cost')::numeric, coalesce(w.v ->> 'currency', 'USD'), (w.v ->> 'weight')::numeric,
-		   coalesce(w.v -> 'options', '{}'), coalesce(w.v -> 'attributes', '{}')
-	FROM unnest(product_ids, skus, variants) AS w (product_id, sku, v)
-	ORDER BY w.product_id, w.sku
-	ON CONFLICT (sku) DO UPDATE
-	SET barcode = excluded.barcode, gtin = CASE WHEN o.barcode IS DISTINCT FROM excluded.barcode THEN excluded.gtin ELSE o.gtin END,
-		mpn = excluded.mpn, price = excluded.price, compare_at_price = excluded.compare_at_price, cost = excluded.cost,
-		currency = excluded.currency, weight = excluded.weight, options = excluded.options, attributes = excluded.attributes, updated_at = now()
-	WHERE o.product_id = excluded.product_id;
-	GET DIAGNOSTICS written = ROW_COUNT;
-	IF written < cardinality(skus) THEN
-		RAISE EXCEPTION 'another product has a variant of SKU %', (SELECT string_agg(v.sku, ', ' ORDER BY v.sku)
-				FROM unnest(product_ids, skus) AS w (product_id, sku) JOIN sync.variant v ON v.sku = w.sku AND v.product_id <> w.product_id)
-			USING ERRCODE = 'unique_violation';
-	END IF;
-END
-$$;
-
 -- The version row of each applied entry.
 CREATE FUNCTION sync.versions_write(entry_ids bigint[], product_ids bigint[], versions integer[], documents jsonb[]) RETURNS void
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 BEGIN
-	INSERT INTO sync.product_version (product_id, version, kind, document, changes, source, run_id, staging_id, approved_by, approved_at)
-	SELECT a.product_id, a.version, s.kind::text, CASE WHEN a.version = 1 THEN a.document END,
-		   coalesce((SELECT jsonb_object_agg(f.path, jsonb_build_object('old', f.old_value, 'new', f.new_value, 'source', s.connection,
-							'run', s.run_id, 'staging_field', f.id, 'approved_by', f.decided_by, 'approved_at', f.decided_at))
-					 FROM sync.staging_field f WHERE f.staging_id = s.id AND f.decision = 'approved'), '{}'),
-		   s.connection, s.run_id, s.id, s.decided_by, s.decided_at
-	FROM unnest(entry_ids, product_ids, versions, documents) AS a (id, product_id, version, document)
-	JOIN sync.staging s ON s.id = a.id
-	ORDER BY a.id;
+	PERFORM sync.version_add(g.product_ids, g.versions, g.kind, p.whole, p.fields, g.source, g.run_id, g.ids, g.actors, g.approved)
+	FROM (SELECT array_agg(w.product_id) AS product_ids, array_agg(w.version) AS versions, w.kind, array_agg(w.document) AS documents,
+				 array_agg(w.changes) AS changes, w.source, w.run_id, array_agg(w.id) AS ids, array_agg(w.decided_by) AS actors,
+				 array_agg(w.decided_at) AS approved
+		  FROM (SELECT a.product_id, a.version, CASE s.method WHEN 'rollback' THEN 'rollback' ELSE s.kind::text END AS kind, a.document,
+					   (SELECT jsonb_object_agg(f.path, jsonb_build_object('old', f.old_value, 'new', f.new_value))
+						FROM sync.staging_field f WHERE f.staging_id = s.id AND f.decision = 'approved') AS changes,
+					   coalesce(s.connection, s.method) AS source, s.run_id, s.id, s.decided_by, s.decided_at
+				FROM unnest(entry_ids, product_ids, versions, documents) AS a (id, product_id, version, document)
+				JOIN sync.staging s ON s.id = a.id
+				ORDER BY a.id) w
+		  GROUP BY w.kind, w.source, w.run_id) g
+	CROSS JOIN LATERAL sync.version_prepare(g.product_ids, g.kind, g.documents, g.changes) p;
 	UPDATE sync.staging s
 	SET state = 'applied', applied_version = a.version, applied_at = now(), product_id = a.product_id, error = NULL
 	FROM unnest(entry_ids, product_ids, versions) AS a (id, product_id, version)
@@ -218,13 +187,7 @@ BEGIN
 	IF ids IS NULL THEN
 		RETURN 0;
 	END IF;
-	INSERT INTO sync.product (id, handle, title, description, vendor, type, tags, images, status, metafields, attributes, version)
-	SELECT e.product_id, e.d ->> 'handle', e.d ->> 'title', e.d ->> 'description', e.d ->> 'vendor', e.d ->> 'type',
-		   ARRAY(SELECT jsonb_array_elements_text(coalesce(e.d -> 'tags', '[]'))), coalesce(e.d -> 'images', '[]'),
-		   coalesce(e.d ->> 'status', 'draft')::sync.product_status, coalesce(e.d -> 'metafields', '{}'), coalesce(e.d -> 'attributes', '{}'), 1
-	FROM unnest(product_ids, documents) AS e (product_id, d);
-	PERFORM sync.variants_write(array_agg(e.product_id), array_agg(v.key), array_agg(v.value))
-	FROM unnest(product_ids, documents) AS e (product_id, d) CROSS JOIN LATERAL jsonb_each(e.d -> 'variants') v;
+	PERFORM sync.products_insert(product_ids, documents);
 	PERFORM sync.versions_write(ids, product_ids, array_fill(1, ARRAY[cardinality(ids)]), documents);
 	RETURN cardinality(ids);
 END
@@ -261,20 +224,10 @@ BEGIN
 	UPDATE sync.staging s SET state = 'applied', applied_at = now(), applied_version = p.version
 	FROM sync.product p WHERE s.id = ANY (same) AND p.id = s.product_id;
 	IF ids IS NOT NULL THEN
-		UPDATE sync.product p
-		SET handle = e.d ->> 'handle', title = e.d ->> 'title', description = e.d ->> 'description', vendor = e.d ->> 'vendor',
-			type = e.d ->> 'type', tags = ARRAY(SELECT jsonb_array_elements_text(coalesce(e.d -> 'tags', '[]'))),
-			images = coalesce(e.d -> 'images', '[]'), status = coalesce(e.d ->> 'status', 'draft')::sync.product_status,
-			metafields = coalesce(e.d -> 'metafields', '{}'), attributes = coalesce(e.d -> 'attributes', '{}'),
-			version = e.version, updated_at = now()
-		FROM unnest(product_ids, versions, documents) AS e (product_id, version, d)
-		WHERE p.id = e.product_id;
-		PERFORM sync.variants_write(array_agg(t.product_id), array_agg(t.sku), array_agg(t.variant))
-		FROM (SELECT DISTINCT e.product_id, k.sku, e.d -> 'variants' -> k.sku AS variant
-			  FROM unnest(ids, product_ids, documents) AS e (id, product_id, d)
-			  JOIN sync.staging_field f ON f.staging_id = e.id AND f.decision = 'approved' AND starts_with(f.path, 'variants[')
-			  CROSS JOIN LATERAL (SELECT (sync.document_path(f.path))[2] AS sku) k) t
-		HAVING count(*) > 0;
+		PERFORM sync.products_write(product_ids, versions, documents, array_agg(k.product_id), array_agg(k.sku))
+		FROM (SELECT DISTINCT e.product_id, (sync.document_path(f.path))[2] AS sku
+			  FROM unnest(ids, product_ids) AS e (id, product_id)
+			  JOIN sync.staging_field f ON f.staging_id = e.id AND f.decision = 'approved' AND starts_with(f.path, 'variants[')) k;
 		PERFORM sync.versions_write(ids, product_ids, versions, documents);
 	END IF;
 	RETURN coalesce(cardinality(ids), 0) + coalesce(cardinality(same), 0);
@@ -283,22 +236,25 @@ $$;
 
 -- What is known of the supplier's SKUs once their entries are applied.
 CREATE FUNCTION sync.apply_links(entry_ids bigint[]) RETURNS void
-LANGUAGE plpgsql SET search_path = '' AS $$
-DECLARE
-	entry record;
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 BEGIN
-	FOR entry IN
-		SELECT s.connection, s.id,
-			   s.links || coalesce((SELECT jsonb_object_agg(v.sku, v.id) FROM sync.variant v
-									WHERE v.product_id = s.product_id
-									  AND (s.kind = 'create' OR EXISTS (SELECT FROM sync.staging_field f
-																		WHERE f.staging_id = s.id AND f.decision = 'approved'
-																		  AND f.path LIKE 'variants[%]'
-																		  AND sync.document_path(f.path) = ARRAY['variants', v.sku]))), '{}') AS links
-		FROM sync.staging s WHERE s.id = ANY (entry_ids) AND s.state = 'applied' ORDER BY s.id
-	LOOP
-		PERFORM sync.remember_links(entry.connection, entry.id, ARRAY[entry.links]);
-	END LOOP;
+	INSERT INTO sync.variant_source AS o (connection, supplier_sku, variant_id, staging_id)
+	SELECT DISTINCT ON (l.connection, l.sku) l.connection, l.sku, l.variant_id, l.id
+	FROM (SELECT s.connection, s.id, k.key AS sku, k.value::bigint AS variant_id, 1 AS rank
+		  FROM sync.staging s CROSS JOIN LATERAL jsonb_each_text(s.links) k
+		  WHERE s.id = ANY (entry_ids) AND s.state = 'applied' AND EXISTS (SELECT FROM sync.variant v WHERE v.id = k.value::bigint)
+		  UNION ALL
+		  SELECT s.connection, s.id, v.sku, v.id, 2
+		  FROM sync.staging s JOIN sync.variant v ON v.product_id = s.product_id
+		  WHERE s.id = ANY (entry_ids) AND s.state = 'applied'
+			AND (s.kind = 'create' OR EXISTS (SELECT FROM sync.staging_field f
+											  WHERE f.staging_id = s.id AND f.decision = 'approved' AND f.path = sync.variant_path(v.sku)))) l
+	JOIN sync.connection c ON c.name = l.connection AND c.kind = 'etilize'
+	-- The newest entry counts, and in it the variant that it made itself.
+	ORDER BY l.connection, l.sku, l.id DESC, l.rank DESC
+	ON CONFLICT (connection, supplier_sku) DO UPDATE
+	SET variant_id = excluded.variant_id, staging_id = excluded.staging_id, confirmed_at = now()
+	WHERE o.variant_id <> excluded.variant_id;
 END
 $$;
 
@@ -313,6 +269,7 @@ BEGIN
 	BEGIN
 		applied := sync.apply_creates(entry_ids) + sync.apply_updates(entry_ids);
 		PERFORM sync.apply_links(entry_ids);
+		PERFORM sync.shop_applied(entry_ids);
 		RETURN;
 	EXCEPTION WHEN data_exception OR integrity_constraint_violation OR cardinality_violation OR program_limit_exceeded THEN
 		applied := 0;
@@ -435,7 +392,9 @@ BEGIN
 	$$;
 	CREATE OR REPLACE FUNCTION sync.variant_fields(variant jsonb) RETURNS TABLE (path text, value jsonb)
 	LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
-		SELECT sync.variant_path(variant ->> 'sku') || '.' || e.key, e.value FROM jsonb_each(variant) e
+		SELECT sync.variant_path(variant ->> 'sku') || '.' || e.key,
+			   CASE jsonb_typeof(e.value) WHEN 'number' THEN to_jsonb(trim_scale(e.value::numeric)) ELSE e.value END
+		FROM jsonb_each(variant) e
 		WHERE e.key IN ('barcode', 'mpn', 'price', 'compare_at_price', 'cost', 'currency', 'weight') AND e.value <> 'null'
 		UNION ALL
 		SELECT sync.variant_path(variant ->> 'sku') || '.' || m.name || '.' || e.key, e.value
@@ -443,7 +402,9 @@ BEGIN
 	$$;
 	CREATE OR REPLACE FUNCTION sync.variant_document(variant jsonb) RETURNS jsonb
 	LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
-		SELECT jsonb_strip_nulls(variant - ARRAY['id', 'product_id', 'sku', 'gtin', 'stock', 'options', 'attributes', 'created_at', 'updated_at'])
+		SELECT coalesce((SELECT jsonb_object_agg(e.key, CASE jsonb_typeof(e.value) WHEN 'number' THEN to_jsonb(trim_scale(e.value::numeric)) ELSE e.value END)
+						 FROM jsonb_each(variant) e
+						 WHERE e.key IN ('barcode', 'mpn', 'price', 'compare_at_price', 'cost', 'currency', 'weight') AND e.value <> 'null'), '{}')
 			   || jsonb_build_object('options', variant -> 'options', 'attributes', variant -> 'attributes')
 	$$;
 
@@ -452,24 +413,23 @@ BEGIN
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 	DECLARE
 		who record;
+		versions integer[];
+		due bigint[];
+		documents jsonb[];
 	BEGIN
 		SELECT d.decided_by, d.decided_how INTO who FROM sync.decision_by() d;
 		PERFORM FROM sync.product p WHERE p.id = ANY (product_ids) ORDER BY p.id FOR NO KEY UPDATE;
-		WITH product AS (
-			UPDATE sync.product p SET version = p.version + 1, updated_at = now() WHERE p.id = ANY (product_ids)
-			RETURNING p.id, p.version)
-		INSERT INTO sync.product_version (product_id, version, kind, changes, source, approved_by, approved_at)
-		SELECT p.id, p.version, 'manual',
-			   (SELECT jsonb_object_agg(e.key, e.value || jsonb_build_object('source', who.decided_how, 'approved_by', who.decided_by,
-																			 'approved_at', now()))
-				FROM jsonb_each(c.changes) e),
-			   who.decided_how, who.decided_by, now()
-		FROM unnest(product_ids, changes) AS c (id, changes) JOIN product p ON p.id = c.id
-		ORDER BY p.id;
-		IF to_regprocedure('sync.product_documents(bigint[])') IS NOT NULL THEN
-			EXECUTE 'UPDATE sync.product_version v SET document = d.document FROM sync.product_documents($1) d '
-				'WHERE v.product_id = d.product_id AND v.version = 1 AND v.document IS NULL' USING product_ids;
+		UPDATE sync.product p SET version = p.version + 1, updated_at = now() WHERE p.id = ANY (product_ids);
+		versions := ARRAY(SELECT p.version FROM unnest(product_ids) WITH ORDINALITY AS c (id, no) JOIN sync.product p ON p.id = c.id ORDER BY c.no);
+		due := ARRAY(SELECT c.id FROM unnest(product_ids, versions) AS c (id, version)
+					 WHERE sync.version_is_snapshot(c.version, sync.version_snapshot_every()));
+		-- Without the extension there is no document: the version is read from the snapshot after it, backwards.
+		IF due <> '{}' AND to_regprocedure('sync.product_documents(bigint[])') IS NOT NULL THEN
+			EXECUTE 'SELECT array_agg(d.document ORDER BY c.no) FROM unnest($1) WITH ORDINALITY AS c (id, no) '
+				'LEFT JOIN sync.product_documents($2) d ON d.product_id = c.id' INTO documents USING product_ids, due;
 		END IF;
+		PERFORM sync.version_add(product_ids, versions, 'manual', documents, changes, who.decided_how, NULL, NULL,
+								 array_fill(who.decided_by, ARRAY[cardinality(product_ids)]), NULL);
 		IF to_regprocedure('sync.catalogue_changed()') IS NOT NULL THEN
 			EXECUTE 'SELECT sync.catalogue_changed()';
 		END IF;
@@ -519,14 +479,20 @@ BEGIN
 	CREATE OR REPLACE FUNCTION sync.variant_updated() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 	BEGIN
+		-- A variant that got another SKU, or went to another product, is gone under its old name and new under the other.
 		PERFORM sync.manual_versions(array_agg(c.product_id ORDER BY c.product_id), array_agg(c.changes ORDER BY c.product_id))
 		FROM (SELECT f.product_id, jsonb_object_agg(f.path, jsonb_build_object('old', f.old, 'new', f.new)) AS changes
-			  FROM (SELECT coalesce(a.product_id, b.product_id) AS product_id, coalesce(a.path, b.path) AS path,
-						   a.value AS old, b.value AS new
-					FROM (SELECT o.product_id, g.path, g.value FROM old_variant o, sync.variant_fields(to_jsonb(o)) g) a
-					FULL JOIN (SELECT n.product_id, g.path, g.value FROM new_variant n, sync.variant_fields(to_jsonb(n)) g) b
+			  FROM (SELECT coalesce(a.product_id, b.product_id) AS product_id, coalesce(a.path, b.path) AS path, a.value AS old, b.value AS new
+					FROM (SELECT o.product_id, g.path, g.value FROM old_variant o JOIN new_variant n USING (id, sku, product_id), sync.variant_fields(to_jsonb(o)) g) a
+					FULL JOIN (SELECT n.product_id, g.path, g.value FROM new_variant n JOIN old_variant o USING (id, sku, product_id), sync.variant_fields(to_jsonb(n)) g) b
 						ON b.product_id = a.product_id AND b.path = a.path
-					WHERE a.value IS DISTINCT FROM b.value) f
+					WHERE a.value IS DISTINCT FROM b.value
+					UNION ALL
+					SELECT o.product_id, sync.variant_path(o.sku), sync.variant_document(to_jsonb(o)), NULL
+					FROM old_variant o JOIN new_variant n ON n.id = o.id AND (n.sku, n.product_id) <> (o.sku, o.product_id)
+					UNION ALL
+					SELECT n.product_id, sync.variant_path(n.sku), NULL, sync.variant_document(to_jsonb(n))
+					FROM new_variant n JOIN old_variant o ON n.id = o.id AND (n.sku, n.product_id) <> (o.sku, o.product_id)) f
 			  GROUP BY f.product_id) c
 		HAVING count(*) > 0;
 		RETURN NULL;

@@ -1,0 +1,261 @@
+-- Stock, location by location: the ERP's against the shop's, with what both last agreed on between them; and what is to be sent.
+--
+-- The ERP feeds our side: when its number of the store that is the location changes, that is our number from then on.  A location
+-- without a store is the shop's own business, and we follow it.  What is available is what is on hand less what is reserved, never a sum
+-- over locations.
+
+-- What the ERP says of the variants of some products (NULL: of all of a shop), by location.
+CREATE FUNCTION sync.erp_stock(connection text, product_ids bigint[]) RETURNS TABLE (variant_id bigint, location_id bigint, available numeric, seen_at timestamptz)
+LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+#variable_conflict use_column
+BEGIN
+	IF NOT EXISTS (SELECT FROM sync.shopify_location o WHERE o.connection = erp_stock.connection AND o.store <> '') THEN
+		RETURN;
+	END IF;
+	RETURN QUERY
+	WITH wanted AS MATERIALIZED (
+		SELECT v.id, sync.item_key(v.sku) AS key
+		FROM sync.listing l JOIN sync.variant v ON v.id = l.variant_id
+		WHERE l.connection = erp_stock.connection AND (product_ids IS NULL OR v.product_id = ANY (product_ids))),
+	item AS MATERIALIZED (
+		-- Two items whose numbers differ in hyphens only: the one that is sold.
+		SELECT DISTINCT ON (w.id, x.connection) w.id, x.connection, x.item_number
+		FROM wanted w JOIN sync.xorosoft_item x ON x.item_key = w.key AND x.gone_since IS NULL
+		JOIN sync.connection c ON c.name = x.connection AND c.enabled
+		ORDER BY w.id, x.connection, coalesce(x.active, true) DESC, x.id)
+	SELECT i.id, o.remote_id, sum(coalesce(s.available, s.on_hand - coalesce(s.allocated, 0))), min(s.seen_at)
+	FROM item i
+	JOIN sync.xorosoft_stock s ON s.connection = i.connection AND s.item_number = i.item_number AND s.gone_since IS NULL
+	JOIN sync.shopify_location o ON o.connection = erp_stock.connection AND o.store = s.store
+	GROUP BY i.id, o.remote_id;
+END
+$$;
+
+CREATE TYPE sync.merge_stock AS (variant_id bigint, product_id bigint, location_id bigint, path text, base numeric, local numeric, shop numeric,
+	erp numeric, erp_seen_at timestamptz, shop_at timestamptz, tracked boolean, policy text, follows boolean,
+	outcome text, value numeric, rule text, reason text, conflict_id bigint);
+
+CREATE FUNCTION sync.stock_path(sku text, location_id bigint) RETURNS text
+LANGUAGE sql STABLE SET search_path = '' AS $$ SELECT sync.variant_path(sku) || '.stock[' || location_id || ']' $$;
+
+-- The stock of some products (NULL: of all of a shop) that is not as it was agreed.
+CREATE FUNCTION sync.stock_differing(connection text, product_ids bigint[]) RETURNS SETOF sync.merge_stock
+LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = '' SET plan_cache_mode = 'force_custom_plan' SET jit = off AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+	SELECT v.id, v.product_id, s.location_id, sync.stock_path(v.sku, s.location_id), n.base,
+		   CASE WHEN e.available IS DISTINCT FROM n.erp AND e.available IS NOT NULL THEN floor(e.available) ELSE n.local END,
+		   s.available::numeric, e.available, e.seen_at, coalesce(s.remote_updated_at, s.seen_at),
+		   (m.variants -> l.remote_id::text ->> 'tracked')::boolean, m.variants -> l.remote_id::text ->> 'policy',
+		   coalesce(o.store, '') = '', NULL::text, NULL::numeric, NULL::text, NULL::text, NULL::bigint
+	FROM sync.listing l
+	JOIN sync.variant v ON v.id = l.variant_id
+	JOIN sync.product_listing p ON p.id = l.product_listing_id
+	JOIN sync.shopify_product m ON m.connection = p.connection AND m.remote_id = p.remote_id
+	JOIN sync.shopify_stock s ON s.connection = l.connection AND s.inventory_item_id = l.inventory_item_id
+	LEFT JOIN sync.shopify_location o ON o.connection = s.connection AND o.remote_id = s.location_id
+	LEFT JOIN sync.stock_level n ON n.connection = l.connection AND n.variant_id = v.id AND n.location_id = s.location_id
+	LEFT JOIN sync.erp_stock(stock_differing.connection, product_ids) e ON e.variant_id = v.id AND e.location_id = s.location_id
+	WHERE l.connection = stock_differing.connection AND (product_ids IS NULL OR v.product_id = ANY (product_ids))
+	  AND (n.id IS NULL OR n.base IS DISTINCT FROM s.available OR n.local IS DISTINCT FROM n.base
+		   OR e.available IS NOT NULL AND e.available IS DISTINCT FROM n.erp);
+END
+$$;
+
+CREATE FUNCTION sync.shop_stock_merge(run_id bigint, connection text, product_ids bigint[]) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+#variable_conflict use_column
+DECLARE
+	rules jsonb;
+	levels sync.merge_stock[];
+	counts jsonb;
+BEGIN
+	-- One merge of a connection's stock at a time, so that a level is never decided twice.
+	PERFORM pg_advisory_xact_lock(hashtextextended('product_sync.stock ' || shop_stock_merge.connection, 0));
+	IF NOT EXISTS (SELECT FROM sync.stock_differing(shop_stock_merge.connection, product_ids)) THEN
+		RETURN '{}';
+	END IF;
+	rules := sync.decision_rules(shop_stock_merge.connection);
+	SELECT array_agg(ROW(d.variant_id, d.product_id, d.location_id, d.path, d.base, d.local, d.shop, d.erp, d.erp_seen_at, d.shop_at, d.tracked,
+			d.policy, d.follows, coalesce(k.outcome, t.outcome), coalesce(k.value, (t.value #>> '{}')::numeric), coalesce(k.rule, t.rule),
+			coalesce(k.reason, t.reason), c.id)::sync.merge_stock)
+	INTO levels
+	FROM sync.stock_differing(shop_stock_merge.connection, product_ids) d
+	LEFT JOIN sync.conflict c ON c.connection = shop_stock_merge.connection AND c.product_id = d.product_id AND c.path = d.path
+		AND c.state = 'resolved' AND (c.local_value #>> '{}')::numeric IS NOT DISTINCT FROM d.local
+		AND (c.shopify_value #>> '{}')::numeric IS NOT DISTINCT FROM d.shop
+	CROSS JOIN LATERAL (SELECT
+		CASE WHEN c.id IS NOT NULL THEN CASE c.choice WHEN 'shopify' THEN 'use_shopify' WHEN 'local' THEN 'use_local' ELSE 'apply_rule' END
+			 WHEN d.local IS NOT DISTINCT FROM d.shop THEN 'converged'
+			 WHEN d.local IS NULL OR d.follows THEN 'use_shopify'
+			 WHEN d.shop IS NULL OR d.tracked IS FALSE THEN 'skip'
+			 WHEN d.base IS NOT NULL AND d.local = d.base THEN 'use_shopify'
+			 WHEN d.base IS NOT NULL AND d.shop = d.base THEN 'local' END AS outcome,
+		CASE WHEN c.choice = 'custom' THEN (c.custom_value #>> '{}')::numeric WHEN c.choice = 'local' THEN d.local ELSE d.shop END AS value,
+		CASE WHEN c.id IS NOT NULL THEN 'person' WHEN d.follows THEN 'no_store' ELSE 'only_one_changed' END AS rule,
+		'' AS reason) o
+	LEFT JOIN LATERAL (SELECT o.outcome, o.value, o.rule, o.reason WHERE o.outcome IS NOT NULL) k ON true
+	LEFT JOIN LATERAL sync.decide_field(d.path, to_jsonb(d.base), to_jsonb(d.local), to_jsonb(d.shop), rules, jsonb_strip_nulls(jsonb_build_object(
+		'erp_seen_at', d.erp_seen_at, 'shopify_changed_at', d.shop_at, 'tracked', d.tracked, 'policy', d.policy))) t ON o.outcome IS NULL;
+	PERFORM sync.stock_write(shop_stock_merge.connection, levels);
+	counts := sync.stock_conflicts(shop_stock_merge.run_id, shop_stock_merge.connection, levels);
+	RETURN counts || jsonb_build_object('stock', (SELECT count(*) FROM unnest(levels) s WHERE s.outcome <> 'local'));
+END
+$$;
+COMMENT ON FUNCTION sync.shop_stock_merge(bigint, text, bigint[]) IS
+'Compares the stock of these products, or of all, with the shop''s; returns counts. Decisions are logged, disagreements for people become conflicts.';
+
+-- Levels as they were decided.  Resolving to our number makes the shop's the base: then only ours differs, and is sent.
+CREATE FUNCTION sync.stock_write(connection text, levels sync.merge_stock[]) RETURNS void
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+#variable_conflict use_column
+BEGIN
+	INSERT INTO sync.stock_level AS n (connection, variant_id, location_id, erp, erp_seen_at, local, base, agreed_at)
+	SELECT stock_write.connection, s.variant_id, s.location_id, s.erp, s.erp_seen_at,
+		   CASE WHEN s.outcome IN ('use_shopify', 'use_lower', 'apply_rule') THEN coalesce(s.value, s.shop) ELSE s.local END,
+		   CASE WHEN s.outcome IN ('manual', 'local', 'skip') THEN s.base ELSE s.shop END,
+		   CASE WHEN s.outcome NOT IN ('manual', 'local', 'skip') THEN now() END
+	FROM unnest(levels) s
+	ORDER BY s.variant_id, s.location_id
+	ON CONFLICT (connection, variant_id, location_id) DO UPDATE
+	SET erp = coalesce(excluded.erp, n.erp), erp_seen_at = coalesce(excluded.erp_seen_at, n.erp_seen_at), local = excluded.local,
+		base = excluded.base, agreed_at = coalesce(excluded.agreed_at, n.agreed_at)
+	WHERE (n.erp, n.local, n.base) IS DISTINCT FROM (coalesce(excluded.erp, n.erp), excluded.local, excluded.base);
+	-- What the catalogue shows is what can be sold in all.
+	UPDATE sync.variant v SET stock = t.stock
+	FROM (SELECT n.variant_id, sum(n.local) AS stock FROM sync.stock_level n
+		  WHERE n.connection = stock_write.connection AND n.variant_id = ANY (ARRAY(SELECT s.variant_id FROM unnest(levels) s))
+		  GROUP BY n.variant_id) t
+	WHERE v.id = t.variant_id AND v.stock IS DISTINCT FROM t.stock;
+END
+$$;
+
+CREATE FUNCTION sync.stock_conflicts(run_id bigint, connection text, levels sync.merge_stock[]) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+#variable_conflict use_column
+DECLARE
+	manual sync.merge_stock[] := ARRAY(SELECT s FROM unnest(levels) s WHERE s.outcome = 'manual');
+	opened jsonb := '{}';
+BEGIN
+	INSERT INTO sync.decision_log (connection, product_id, variant_id, path, field, base_value, local_value, shopify_value, context, outcome,
+								   value, rule, reason, run_id)
+	SELECT stock_conflicts.connection, s.product_id, s.variant_id, s.path, 'inventory', to_jsonb(s.base), to_jsonb(s.local), to_jsonb(s.shop),
+		   jsonb_strip_nulls(jsonb_build_object('erp_seen_at', s.erp_seen_at, 'shopify_changed_at', s.shop_at, 'tracked', s.tracked, 'policy', s.policy)),
+		   s.outcome, to_jsonb(s.value), s.rule, s.reason, stock_conflicts.run_id
+	FROM unnest(levels) s
+	WHERE s.outcome NOT IN ('converged', 'local', 'skip') AND s.rule NOT IN ('only_one_changed', 'no_store')
+	  AND NOT EXISTS (SELECT FROM sync.conflict c
+					  WHERE c.connection = stock_conflicts.connection AND c.product_id = s.product_id AND c.path = s.path AND c.state = 'open'
+						AND s.outcome = 'manual' AND (c.local_value #>> '{}')::numeric IS NOT DISTINCT FROM s.local
+						AND (c.shopify_value #>> '{}')::numeric IS NOT DISTINCT FROM s.shop);
+	UPDATE sync.conflict c SET state = 'applied', closed_at = now() FROM unnest(levels) s WHERE c.id = s.conflict_id;
+	UPDATE sync.conflict c
+	SET state = CASE s.outcome WHEN 'converged' THEN 'converged' ELSE 'superseded' END::sync.conflict_state, closed_at = now()
+	FROM unnest(levels) s
+	WHERE c.connection = stock_conflicts.connection AND c.product_id = s.product_id AND c.path = s.path AND c.state IN ('open', 'resolved')
+	  AND s.outcome <> 'manual';
+	IF manual <> '{}' THEN
+		opened := sync.conflict_open(stock_conflicts.run_id, stock_conflicts.connection,
+			ARRAY(SELECT ROW(m.product_id, m.variant_id, m.location_id, m.path, 'inventory', to_jsonb(m.local), to_jsonb(m.shop), to_jsonb(m.base),
+							 m.rule, m.reason)::sync.conflict_row FROM unnest(manual) m));
+	END IF;
+	RETURN jsonb_build_object('conflicts', coalesce((opened ->> 'opened')::bigint, 0));
+END
+$$;
+
+CREATE FUNCTION sync.work_shopify_stock_merge(job_ids bigint[]) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+	job record;
+	counts jsonb := '{}';
+BEGIN
+	FOR job IN
+		SELECT j.run_id, coalesce(j.payload ->> 'connection', r.connection) AS connection
+		FROM sync.job j LEFT JOIN sync.run r ON r.id = j.run_id WHERE j.id = ANY (job_ids) ORDER BY j.id
+	LOOP
+		counts := sync.counts_add(counts, sync.shop_stock_merge(job.run_id, job.connection, NULL));
+	END LOOP;
+	RETURN counts;
+END
+$$;
+ALTER FUNCTION sync.work_shopify_stock_merge(bigint[]) OWNER TO sync_worker;
+
+-- The ERP's stock was read: each shop compares its own.
+CREATE FUNCTION sync.shops_compare_stock() RETURNS void
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+	PERFORM sync.job_enqueue('shopify_stock_merge', NULL, jsonb_build_object('connection', c.name), c.name)
+	FROM sync.connection c
+	WHERE c.kind = 'shopify' AND c.enabled AND EXISTS (SELECT FROM sync.shopify_location o WHERE o.connection = c.name AND o.store <> '');
+END
+$$;
+
+-- What is to be sent ---------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION sync.shop_outbox(connection text, product_ids bigint[] DEFAULT NULL)
+RETURNS TABLE (product_id bigint, remote_id bigint, path text, shopify_value jsonb, local_value jsonb, variant_id bigint, location_id bigint)
+LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+#variable_conflict use_column
+DECLARE
+	mirror_ids bigint[] := ARRAY(SELECT m.id FROM sync.shopify_product m
+		JOIN sync.product_listing l ON l.connection = m.connection AND l.remote_id = m.remote_id AND l.merged_at IS NOT NULL
+		WHERE m.connection = shop_outbox.connection AND m.gone_since IS NULL AND (product_ids IS NULL OR l.product_id = ANY (product_ids)));
+BEGIN
+	RETURN QUERY
+	SELECT p.product_id, p.remote_id, d.path, d.shop_value, d.local_value, NULL::bigint, NULL::bigint
+	FROM sync.merge_products(shop_outbox.connection, mirror_ids) p
+	CROSS JOIN LATERAL sync.document_merge(p.base, p.base_local, p.local, p.shop) d
+	WHERE d.status = 'local'
+	  AND NOT EXISTS (SELECT FROM sync.conflict c WHERE c.connection = shop_outbox.connection AND c.product_id = p.product_id
+					  AND c.path = d.path AND c.state IN ('open', 'resolved'))
+	  AND NOT EXISTS (SELECT FROM sync.field_lock k WHERE k.product_id = p.product_id AND k.kind = 'freeze'
+					  AND d.path LIKE sync.path_pattern(k.path))
+	UNION ALL
+	SELECT v.product_id, l.remote_id, sync.stock_path(v.sku, n.location_id), to_jsonb(n.base), to_jsonb(n.local), v.id, n.location_id
+	FROM sync.stock_level n
+	JOIN sync.variant v ON v.id = n.variant_id
+	JOIN sync.listing l ON l.connection = n.connection AND l.variant_id = n.variant_id
+	JOIN sync.shopify_stock s ON s.connection = n.connection AND s.inventory_item_id = l.inventory_item_id AND s.location_id = n.location_id
+	WHERE n.connection = shop_outbox.connection AND (product_ids IS NULL OR v.product_id = ANY (product_ids))
+	  AND n.local IS DISTINCT FROM n.base AND s.available IS NOT DISTINCT FROM n.base AND n.base IS NOT NULL
+	  AND NOT EXISTS (SELECT FROM sync.conflict c WHERE c.connection = n.connection AND c.product_id = v.product_id
+					  AND c.path = sync.stock_path(v.sku, n.location_id) AND c.state IN ('open', 'resolved'));
+END
+$$;
+COMMENT ON FUNCTION sync.shop_outbox(text, bigint[]) IS
+'What only we changed since both sides agreed, of these products or all: what a push is to send. Fields that wait for a person or are frozen are left out.';
+
+-- A push went through: what the shop answered is the new base, and what the mirror shows.  document: the product as the shop returned it,
+-- in the mirror's shape; paths: what was sent.  Stock has shop_pushed_stock().
+CREATE FUNCTION sync.shop_pushed(connection text, remote_id bigint, document jsonb, paths text[]) RETURNS void
+LANGUAGE plpgsql SET search_path = '' AS $$
+#variable_conflict use_column
+DECLARE
+	products sync.merge_product[];
+BEGIN
+	-- Compared once more: what somebody else changed meanwhile came back with it.
+	UPDATE sync.shopify_product m SET document = shop_pushed.document, seen_at = now(), merge_due = true
+	WHERE m.connection = shop_pushed.connection AND m.remote_id = shop_pushed.remote_id;
+	products := ARRAY(SELECT p FROM sync.merge_products(shop_pushed.connection, ARRAY(SELECT m.id FROM sync.shopify_product m
+		WHERE m.connection = shop_pushed.connection AND m.remote_id = shop_pushed.remote_id)) p);
+	PERFORM sync.base_write(shop_pushed.connection, products,
+		ARRAY(SELECT ROW(p.product_id, o, NULL, sync.document_get(p.local, o), sync.document_get(p.shop, o), 'local', 'converged', NULL, NULL, NULL, NULL)::sync.merge_field
+			  FROM unnest(products) p, unnest(paths) o));
+END
+$$;
+COMMENT ON FUNCTION sync.shop_pushed(text, bigint, jsonb, text[]) IS 'Writes what a shop answered to a push as the new base of the fields that were sent, so that their echo is nothing.';
+
+CREATE FUNCTION sync.shop_pushed_stock(connection text, variant_id bigint, location_id bigint, available integer) RETURNS void
+LANGUAGE plpgsql SET search_path = '' AS $$
+#variable_conflict use_column
+BEGIN
+	UPDATE sync.shopify_stock s SET available = shop_pushed_stock.available, seen_at = now(), remote_updated_at = greatest(s.remote_updated_at, now())
+	FROM sync.listing l
+	WHERE l.connection = shop_pushed_stock.connection AND l.variant_id = shop_pushed_stock.variant_id
+	  AND s.connection = l.connection AND s.inventory_item_id = l.inventory_item_id AND s.location_id = shop_pushed_stock.location_id;
+	UPDATE sync.stock_level n SET base = shop_pushed_stock.available, agreed_at = now()
+	WHERE n.connection = shop_pushed_stock.connection AND n.variant_id = shop_pushed_stock.variant_id AND n.location_id = shop_pushed_stock.location_id;
+END
+$$;
+COMMENT ON FUNCTION sync.shop_pushed_stock(text, bigint, bigint, integer) IS 'Writes what the shop has after a push of stock as the new base.';
