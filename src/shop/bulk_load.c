@@ -62,6 +62,21 @@ typedef struct BulkLoad
 	MemoryContext context;		/* of all this */
 } BulkLoad;
 
+/* The word for what a line is, by its gid. */
+static const char *
+line_kind(const ShopGid *gid)
+{
+	static const char *const kinds[][2] = {
+		{"Product", "product"}, {"ProductVariant", "variant"}, {"InventoryItem", "item"}, {"InventoryLevel", "level"},
+		{"Metafield", "metafield"}, {"MediaImage", "media"}, {"Video", "media"}, {"ExternalVideo", "media"}, {"Model3d", "media"}
+	};
+
+	for (int i = 0; i < (int) lengthof(kinds); i++)
+		if (strcmp(gid->kind, kinds[i][0]) == 0)
+			return kinds[i][1];
+	return "other";
+}
+
 /* The key of something that can be a parent; 0 where it cannot. */
 static uint64
 owner_key(const ShopGid *gid)
@@ -173,7 +188,7 @@ take_line(BulkLoad *load, const char *line, size_t length, char **reason)
 		remember_item(load, &row.node->root, row.owner_id);
 	load->products += row.parent == NULL;
 	load->variants += strcmp(gid.kind, "ProductVariant") == 0;
-	row.kind = gid.kind;
+	row.kind = line_kind(&gid);
 	bulk_table_add(load->table, &row);
 	return true;
 }
