@@ -233,6 +233,7 @@ take_lines(BulkLoad *load, LineReader *reader)
 		{
 			load->truncated |= result == LINE_UNENDED;
 			reject(load, line, result == LINE_TOO_LONG ? 0 : length, reason);
+			bulk_table_relieve(load->table);
 		}
 		if (load->line % PROGRESS_LINES == 0)
 			ps_progress_set((uint64) load->products);
