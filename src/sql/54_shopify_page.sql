@@ -72,13 +72,13 @@ BEGIN
 	ELSIF outcome = 'fail' THEN
 		UPDATE sync.shopify_crawl c SET error = answer.error ->> 'message' WHERE c.id = crawl.id;
 	ELSIF outcome IS NULL THEN
-		SELECT t.outcome, t.error, t.counts INTO outcome, error, counts FROM sync.shopify_page_take(crawl, answer.data -> 'products', answer.cost) t;
+		SELECT t.outcome, t.error, t.counts INTO outcome, error, counts FROM sync.shopify_page_take(crawl.id, answer.data -> 'products', answer.cost) t;
 	END IF;
 END
 $$;
 
 -- A page that is to be believed: into the mirror, and what follows from it.
-CREATE FUNCTION sync.shopify_page_take(crawl sync.shopify_crawl, page jsonb, cost jsonb, OUT outcome text, OUT error jsonb, OUT counts jsonb)
+CREATE FUNCTION sync.shopify_page_take(crawl_id bigint, page jsonb, cost jsonb, OUT outcome text, OUT error jsonb, OUT counts jsonb)
 LANGUAGE plpgsql SET search_path = '' AS $$
 #variable_conflict use_column
 DECLARE
@@ -87,8 +87,9 @@ DECLARE
 	more boolean := coalesce((page #> '{pageInfo,hasNextPage}')::text = 'true', false);
 	next_cursor text := page #>> '{pageInfo,endCursor}';
 	restart timestamptz;
-	job bigint;
+	crawl sync.shopify_crawl;
 BEGIN
+	SELECT * INTO crawl FROM sync.shopify_crawl c WHERE c.id = shopify_page_take.crawl_id;
 	IF jsonb_typeof(page -> 'nodes') IS DISTINCT FROM 'array' OR (more AND (next_cursor IS NULL OR next_cursor = crawl.cursor)) THEN
 		outcome := 'retry';
 		error := jsonb_build_object('class', 'validation', 'message',

@@ -179,7 +179,7 @@ BEGIN
 			UPDATE sync.run_phase p SET message = format('Shopify has gathered %s objects', answer.data #>> '{bulkOperation,objectCount}')
 			WHERE p.run_id = crawl.run_id AND p.ended_at IS NULL;
 		ELSIF outcome IS NULL THEN
-			SELECT e.outcome, e.error INTO outcome, error FROM sync.shopify_bulk_ended(crawl, answer.data -> 'bulkOperation') e;
+			SELECT e.outcome, e.error INTO outcome, error FROM sync.shopify_bulk_ended(crawl.id, answer.data -> 'bulkOperation') e;
 		END IF;
 		RETURN NEXT;
 	END LOOP;
@@ -187,15 +187,18 @@ END
 $$;
 
 -- A bulk operation that is over: its result is fetched, or another one is started in its place.
-CREATE FUNCTION sync.shopify_bulk_ended(crawl sync.shopify_crawl, operation jsonb, OUT outcome text, OUT error jsonb)
+CREATE FUNCTION sync.shopify_bulk_ended(crawl_id bigint, operation jsonb, OUT outcome text, OUT error jsonb)
 LANGUAGE plpgsql SET search_path = '' AS $$
 #variable_conflict use_column
 DECLARE
 	objects bigint := CASE WHEN operation ->> 'objectCount' ~ '^[0-9]{1,15}$' THEN (operation ->> 'objectCount')::bigint END;
 	roots bigint := CASE WHEN operation ->> 'rootObjectCount' ~ '^[0-9]{1,15}$' THEN (operation ->> 'rootObjectCount')::bigint END;
 	address text := operation ->> 'url';
-	base text := (SELECT c.base_url FROM sync.connection c WHERE c.name = crawl.connection);
+	crawl sync.shopify_crawl;
+	base text;
 BEGIN
+	SELECT * INTO crawl FROM sync.shopify_crawl c WHERE c.id = shopify_bulk_ended.crawl_id;
+	base := (SELECT c.base_url FROM sync.connection c WHERE c.name = crawl.connection);
 	outcome := 'done';
 	IF operation ->> 'status' = 'COMPLETED' AND roots IS NOT NULL AND objects IS NOT NULL AND (address IS NOT NULL OR objects = 0) THEN
 		UPDATE sync.shopify_crawl c SET expected = roots, products = 0, rejected = 0, read_at = CASE WHEN address IS NULL THEN clock_timestamp() END
@@ -345,11 +348,11 @@ DECLARE
 	counts jsonb := '{}';
 BEGIN
 	FOR job IN
-		SELECT c AS crawl, (j.payload ->> 'from')::bigint AS from_id, (j.payload ->> 'to')::bigint AS to_id
+		SELECT c.id AS crawl_id, (j.payload ->> 'from')::bigint AS from_id, (j.payload ->> 'to')::bigint AS to_id
 		FROM sync.job j JOIN sync.shopify_crawl c ON c.id = (j.payload ->> 'crawl_id')::bigint
 		WHERE j.id = ANY (job_ids) AND c.finished_at IS NULL ORDER BY j.id
 	LOOP
-		counts := sync.counts_add(counts, sync.shopify_bulk_range(job.crawl, job.from_id, job.to_id));
+		counts := sync.counts_add(counts, sync.shopify_bulk_range(job.crawl_id, job.from_id, job.to_id));
 	END LOOP;
 	RETURN counts;
 END
@@ -357,13 +360,15 @@ $$;
 ALTER FUNCTION sync.work_shopify_bulk_assemble(bigint[]) OWNER TO sync_worker;
 
 -- A range of products from their lines into the mirror.
-CREATE FUNCTION sync.shopify_bulk_range(crawl sync.shopify_crawl, from_id bigint, to_id bigint) RETURNS jsonb
+CREATE FUNCTION sync.shopify_bulk_range(crawl_id bigint, from_id bigint, to_id bigint) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = '' SET jit = off SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
 DECLARE
+	crawl sync.shopify_crawl;
 	part record;
 	written record;
 BEGIN
+	SELECT * INTO crawl FROM sync.shopify_crawl c WHERE c.id = shopify_bulk_range.crawl_id;
 	WITH line AS MATERIALIZED (
 		DELETE FROM sync.shopify_bulk_line l WHERE l.crawl_id = crawl.id AND l.owner_id BETWEEN from_id AND to_id
 		RETURNING l.owner_id, l.line, l.kind, l.parent, l.node),
