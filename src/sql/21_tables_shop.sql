@@ -320,18 +320,22 @@ BEGIN
 
 	-- Versions: small rows with few indexes, since there are many of them ----------------------------------------------------------
 
-	ALTER TABLE sync.product_version DROP CONSTRAINT product_version_pkey, DROP COLUMN id,
-		DROP CONSTRAINT product_version_product_id_version_key, ADD PRIMARY KEY (product_id, version),
-		DROP CONSTRAINT product_version_staging_id_key,
+	-- A version has the number of the staging entry that it applied, so the primary key is what keeps an entry from being applied twice.
+	-- Those without an entry count downwards from -1.
+	ALTER TABLE sync.product_version DROP CONSTRAINT product_version_pkey, ALTER COLUMN id DROP IDENTITY,
 		DROP CONSTRAINT product_version_kind_check, ADD CHECK (kind ~ '^[a-z_]{1,30}$');
-	CREATE UNIQUE INDEX product_version_staging_id_idx ON sync.product_version (staging_id) WHERE staging_id IS NOT NULL;
+	CREATE SEQUENCE sync.product_version_id_seq INCREMENT BY -1 OWNED BY sync.product_version.id;
+	UPDATE sync.product_version v SET id = coalesce(v.staging_id, nextval('sync.product_version_id_seq'));
+	ALTER TABLE sync.product_version ADD PRIMARY KEY (id), DROP COLUMN staging_id;
 	CREATE INDEX product_version_run_id_idx ON sync.product_version USING brin (run_id) WITH (pages_per_range = 32, autosummarize = on);
-	COMMENT ON TABLE sync.product_version IS 'One row for each accepted change of a product, by whom and from where. Read it with sync_as_of(), sync_diff() and sync_blame(). That staging_id is unique makes applying twice impossible.';
+	COMMENT ON TABLE sync.product_version IS 'One row for each accepted change of a product, by whom and from where. Read it with sync_as_of(), sync_diff() and sync_blame(), or sync.product_change.';
+	COMMENT ON COLUMN sync.product_version.id IS 'That of the staging entry that was applied, which makes applying twice impossible; negative where there was none, as of an edit by hand.';
 	COMMENT ON COLUMN sync.product_version.kind IS 'create, update, manual (an edit by hand), rollback.';
 	COMMENT ON COLUMN sync.product_version.document IS 'The whole product as it is with this version: on version 1 and every version_snapshot_every-th.';
-	COMMENT ON COLUMN sync.product_version.changes IS 'By path: old and new; rule, conflict, source where they are the field''s own.';
+	COMMENT ON COLUMN sync.product_version.changes IS 'By path [before, after], with a third element where a field has a rule, a conflict or a person of its own. sync.product_change shows a row a field.';
 	COMMENT ON COLUMN sync.product_version.source IS 'The connection that the change came from; of an edit by hand how it was made; rollback.';
-	COMMENT ON COLUMN sync.product_version.approved_at IS 'When the person or machine in approved_by said yes; null where that was when the version was made, at created_at.';
+	COMMENT ON COLUMN sync.product_version.approved_by IS 'The person who approved it, or edited by hand; null where nobody had to: product_sync itself.';
+	COMMENT ON COLUMN sync.product_version.approved_at IS 'When that person said yes; null where that was when the version was made, at created_at.';
 
 	-- A rollback is a run of no connection: it neither waits for the runs of one nor keeps them waiting.
 	ALTER TABLE sync.run ALTER COLUMN connection DROP NOT NULL;
