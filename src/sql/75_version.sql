@@ -30,6 +30,9 @@ BEGIN
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT CASE jsonb_typeof(change) WHEN 'array' THEN change -> 1 ELSE change -> 'new' END $$;
 	CREATE OR REPLACE FUNCTION sync.change_info(change jsonb) RETURNS jsonb
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT CASE jsonb_typeof(change) WHEN 'array' THEN change -> 2 ELSE change END $$;
+	REVOKE ALL ON FUNCTION sync.version_is_snapshot(integer, integer), sync.version_snapshot_every(), sync.change_old(jsonb), sync.change_new(jsonb),
+		sync.change_info(jsonb) FROM PUBLIC;
+	GRANT EXECUTE ON FUNCTION sync.change_old(jsonb), sync.change_new(jsonb), sync.change_info(jsonb) TO sync_viewer;
 	COMMENT ON FUNCTION sync.change_old(jsonb) IS 'The value before, of one field of sync.product_version.changes.';
 	COMMENT ON FUNCTION sync.change_new(jsonb) IS 'The value after, of one field of sync.product_version.changes.';
 	COMMENT ON FUNCTION sync.change_info(jsonb) IS 'What is the field''s own, of one field of sync.product_version.changes: rule, conflict, by.';
@@ -40,6 +43,7 @@ BEGIN
 									   || CASE WHEN r.rest = '{}' THEN '[]' ELSE jsonb_build_array(r.rest) END)
 		FROM jsonb_each(changes) e CROSS JOIN LATERAL (SELECT e.value - ARRAY['old', 'new'] AS rest) r
 	$$;
+	REVOKE ALL ON FUNCTION sync.change_pack(jsonb) FROM PUBLIC;
 
 	CREATE OR REPLACE VIEW sync.product_change WITH (security_barrier) AS
 	SELECT v.product_id, v.version, c.key AS path, nullif(sync.change_old(c.value), 'null') AS old_value, nullif(sync.change_new(c.value), 'null') AS new_value,
