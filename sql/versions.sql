@@ -4,9 +4,28 @@ SET client_min_messages = warning;
 DROP EXTENSION IF EXISTS product_sync CASCADE;
 DROP SCHEMA IF EXISTS sync CASCADE;
 CREATE EXTENSION product_sync;
-SELECT sync_install();
 RESET client_min_messages;
 SET application_name = 'test';
+
+-- A history of before step 3, which said at each field who and where.
+SET ROLE sync_worker;
+DO $$ BEGIN PERFORM sync.install_step_1(); PERFORM sync.install_step_2(); INSERT INTO sync.installed_step (step) VALUES (1), (2); END $$;
+INSERT INTO sync.product (id, handle, title, vendor, version, created_at) VALUES (20, 'old', 'Newer', 'Ours', 3, now() - interval '3 hours');
+INSERT INTO sync.product_version (product_id, version, kind, document, changes, source, run_id, staging_id, approved_by, approved_at, created_at) VALUES
+	(20, 1, 'update', '{"tags": [], "title": "Old", "handle": "old", "images": [], "status": "draft", "vendor": "Acme", "variants": {}, "attributes": {}, "metafields": {}}',
+	 '{"title": {"old": "First", "new": "Old", "source": "feed", "run": 3, "staging_field": 5, "approved_by": "ann", "approved_at": "2026-01-02T03:04:05Z"}}', 'feed', 3, 1002, 'ann', now(), now() - interval '2 hours'),
+	(20, 2, 'manual', NULL, '{"title": {"old": "Old", "new": "Newer", "source": "sql:psql", "approved_by": "bob", "approved_at": "2026-01-02T03:04:05Z"}}', 'sql:psql', NULL, NULL, 'bob', now(), now() - interval '1 hour'),
+	(20, 3, 'update', NULL, '{"vendor": {"old": "Acme", "new": "Ours", "source": "feed", "run": 4, "staging_field": 6, "approved_by": "product_sync", "approved_at": "2026-01-02T03:04:05Z"}}', 'feed', 4, 1007, 'product_sync', now(), now() - interval '30 minutes');
+RESET ROLE;
+SELECT sync_install();
+SELECT id, version FROM sync.product_version ORDER BY version;
+SELECT version, path, old_value, new_value, source, actor, run_id FROM sync.product_change ORDER BY 1, 2;
+SELECT path, version, source, actor, run_id FROM sync_blame(20);
+SELECT * FROM sync_diff(20, 0);
+SELECT sync_as_of(20) = sync.product_document(20) AS present, sync_as_of(20, now() - interval '45 minutes') ->> 'vendor' AS vendor,
+	   sync_as_of(20, now() - interval '90 minutes') ->> 'title' AS title, sync_as_of(20, now() - interval '150 minutes') ->> 'title' AS loaded,
+	   sync_as_of(20, now() - interval '4 hours') AS before;
+DELETE FROM sync.product WHERE id = 20;
 
 INSERT INTO sync.connection (name, kind, base_url) VALUES ('feed', 'etilize', 'ftp://127.0.0.1/');
 INSERT INTO sync.product (id, handle, title, vendor, tags, metafields, created_at)
@@ -96,7 +115,7 @@ SELECT count(*), count(DISTINCT document) FROM moment;
 SELECT sync_as_of(:made, (SELECT min(at) FROM moment)) AS before, sync_as_of(:made) = sync.product_document(:made) AS now;
 SELECT document -> 'variants' AS variants FROM sync.product_version WHERE product_id = :made AND version = 1;
 -- The whole product is kept on the first version and every fourth; the others are what changed.
-SELECT version, kind, document IS NOT NULL AS whole, source, run_id IS NOT NULL AS run, approved_at IS NULL AS at_once, changes
+SELECT version, kind, document IS NOT NULL AS whole, source, run_id IS NOT NULL AS run, approved_by = session_user AS by_me, changes
 FROM sync.product_version WHERE product_id = 1 ORDER BY version;
 
 SELECT * FROM sync_diff(1, 1, 3);
@@ -108,16 +127,16 @@ SELECT path, value, version, source, actor = session_user AS by_me, actor = 'pro
 FROM sync_blame(1);
 SELECT path, version, source FROM sync_blame(:made);
 
--- Rows of before: who and where stood at each field.  A rule or a conflict stands at the field that it decided.
+-- A rule or a conflict, and the person who decided it, stand at the field.
 SET ROLE sync_worker;
-INSERT INTO sync.product_version (product_id, version, kind, changes, source, run_id, staging_id, approved_by, approved_at) VALUES
-	(9, 1, 'update', '{"title": {"old": "Product 9", "new": "Older", "source": "feed", "run": 3, "staging_field": 5, "approved_by": "ann", "approved_at": "2026-01-02T03:04:05Z"}}', 'feed', :one, NULL, 'ann', '2026-01-02'),
-	(9, 2, 'update', '{"vendor": {"old": "Acme", "new": "Ours", "rule": "vendor_first", "conflict": 17, "by": "bea"}, "metafields.a": {"old": "1", "new": null}}', 'shop', NULL, NULL, 'product_sync', NULL);
-UPDATE sync.product SET title = 'Older', vendor = 'Ours', metafields = '{"b": "2"}', version = 2 WHERE id = 9;
+UPDATE sync.product SET title = 'By rule', vendor = 'Ours', metafields = '{"b": "2"}', version = 1 WHERE id = 9;
+SELECT sync.version_write('{9}', '{1}', 'update', ARRAY[sync.product_document(9)], ARRAY['{"title": {"old": "Product 9", "new": "By rule", "rule": "title_first"},
+	"vendor": {"old": "Acme", "new": "Ours", "rule": "person", "conflict": 17, "by": "bea"}, "metafields.a": {"old": "1"}}'::jsonb], 'shop', NULL, NULL, 'product_sync');
 RESET ROLE;
+SELECT changes FROM sync.product_version WHERE product_id = 9;
 SELECT path, version, source, actor, rule, conflict_id FROM sync_blame(9) WHERE version > 0;
+SELECT version, path, old_value, new_value, source, actor, rule, conflict_id FROM sync.product_change WHERE product_id = 9 ORDER BY 1, 2;
 SELECT * FROM sync_diff(9, 0);
-SELECT * FROM sync_diff(9, 1);
 -- One that is deleted is still known.
 BEGIN;
 DELETE FROM sync.product WHERE id = 1;
@@ -133,7 +152,7 @@ UPDATE sync.product SET title = 'Away' WHERE id IN (1, 5);
 UPDATE sync.product SET title = 'Away again' WHERE id = 5;
 CREATE EXTENSION product_sync;
 SELECT sync_install();
-SELECT product_id, version, kind, document IS NULL AS no_document FROM sync.product_version WHERE changes -> 'title' ->> 'new' LIKE 'Away%' ORDER BY 1, 2;
+SELECT product_id, version, kind, document IS NULL AS no_document FROM sync.product_version WHERE changes -> 'title' ->> 1 LIKE 'Away%' ORDER BY 1, 2;
 SELECT sync_as_of(5) = sync.product_document(5) AS present, sync.version_document(5, 1) ->> 'title' AS one, sync.version_document(5, 0) = (SELECT document FROM moment WHERE name = 'loaded' AND product_id = 5) AS loaded;
 SELECT * FROM pg_temp.wrong();
 ROLLBACK;

@@ -329,13 +329,13 @@ LANGUAGE plpgsql STABLE SET search_path = '' AS $$
 DECLARE
 	value jsonb;
 BEGIN
-	SELECT v.changes -> approved_value.path -> 'new' INTO value
+	SELECT sync.change_new(v.changes -> approved_value.path) INTO value
 	FROM sync.product_version v
 	WHERE v.product_id = approved_value.product_id AND v.changes ? approved_value.path
-	  AND coalesce(v.changes -> approved_value.path ->> 'by', v.approved_by, 'product_sync') <> 'product_sync'
+	  AND coalesce(sync.change_info(v.changes -> approved_value.path) ->> 'by', v.approved_by, 'product_sync') <> 'product_sync'
 	ORDER BY v.version DESC LIMIT 1;
 	IF NOT FOUND THEN
-		SELECT coalesce(v.changes -> approved_value.path -> 'old', sync.document_get(v.document, approved_value.path)) INTO value
+		SELECT coalesce(sync.change_old(v.changes -> approved_value.path), sync.document_get(v.document, approved_value.path)) INTO value
 		FROM sync.product_version v
 		WHERE v.product_id = approved_value.product_id AND (v.changes ? approved_value.path OR v.version = 1)
 		ORDER BY v.version LIMIT 1;
@@ -362,7 +362,7 @@ BEGIN
 						   THEN sync.value_equal(f.path, h.old, f.value) AND sync.value_equal(f.path, h.new, f.local_value)
 						   ELSE sync.value_equal(f.path, h.old, f.local_value) AND sync.value_equal(f.path, h.new, f.value) END)
 			   FROM (SELECT row_number() OVER (ORDER BY v.version DESC) AS n,
-							nullif(v.changes -> f.path -> 'old', 'null') AS old, nullif(v.changes -> f.path -> 'new', 'null') AS new
+							nullif(sync.change_old(v.changes -> f.path), 'null') AS old, nullif(sync.change_new(v.changes -> f.path), 'null') AS new
 					 FROM sync.product_version v
 					 WHERE v.product_id = f.product_id AND v.changes ? f.path AND v.created_at > now() - span
 					 ORDER BY v.version DESC LIMIT 3) h)

@@ -1,8 +1,13 @@
 -- Versions of products: one row for each accepted change, small, since a catalogue has many of them.
 --
--- A row holds what changed, by path the value before and after; whose change it was is said once, in its columns.  The whole document is
--- kept on version 1 and on every version_snapshot_every-th, so that a version is read from the snapshot before it and a few changes.
--- sync.version_add() is the one place that writes them: an ordinary object, since edits by hand make versions while the extension is away.
+-- A row holds what changed, by path [before, after], with a third element where something is the field's own: {"rule":, "conflict":, "by":}.
+-- Whose change it was is said once, in the columns; approved_by is empty where nobody had to approve it.  Rows of before step 3 have objects
+-- {"old":, "new":, "source":, "approved_by": ...}; sync.change_old(), change_new() and change_info() read both, sync.product_change shows a row
+-- a field.
+--
+-- The whole document is kept on version 1 and on every version_snapshot_every-th, so that a version is read from the snapshot before it and
+-- a few changes.  sync.version_add() is the one place that writes versions: an ordinary object, since edits by hand make them while the
+-- extension is away.
 
 CREATE FUNCTION sync.install_part_75_version() RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $install$
@@ -19,6 +24,34 @@ BEGIN
 		SELECT coalesce((SELECT s.value::integer FROM sync.setting s WHERE s.name = 'version_snapshot_every'), 20)
 	$$;
 
+	CREATE OR REPLACE FUNCTION sync.change_old(change jsonb) RETURNS jsonb
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT CASE jsonb_typeof(change) WHEN 'array' THEN change -> 0 ELSE change -> 'old' END $$;
+	CREATE OR REPLACE FUNCTION sync.change_new(change jsonb) RETURNS jsonb
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT CASE jsonb_typeof(change) WHEN 'array' THEN change -> 1 ELSE change -> 'new' END $$;
+	CREATE OR REPLACE FUNCTION sync.change_info(change jsonb) RETURNS jsonb
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT CASE jsonb_typeof(change) WHEN 'array' THEN change -> 2 ELSE change END $$;
+	COMMENT ON FUNCTION sync.change_old(jsonb) IS 'The value before, of one field of sync.product_version.changes.';
+	COMMENT ON FUNCTION sync.change_new(jsonb) IS 'The value after, of one field of sync.product_version.changes.';
+	COMMENT ON FUNCTION sync.change_info(jsonb) IS 'What is the field''s own, of one field of sync.product_version.changes: rule, conflict, by.';
+	-- {"old":, "new":, ...} as it is kept.
+	CREATE OR REPLACE FUNCTION sync.change_pack(changes jsonb) RETURNS jsonb
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = '' AS $$
+		SELECT jsonb_object_agg(e.key, jsonb_build_array(e.value -> 'old', e.value -> 'new')
+									   || CASE WHEN r.rest = '{}' THEN '[]' ELSE jsonb_build_array(r.rest) END)
+		FROM jsonb_each(changes) e CROSS JOIN LATERAL (SELECT e.value - ARRAY['old', 'new'] AS rest) r
+	$$;
+
+	CREATE OR REPLACE VIEW sync.product_change WITH (security_barrier) AS
+	SELECT v.product_id, v.version, c.key AS path, nullif(sync.change_old(c.value), 'null') AS old_value, nullif(sync.change_new(c.value), 'null') AS new_value,
+		   v.kind, coalesce(i.info ->> 'source', v.source) AS source,
+		   coalesce(i.info ->> 'by', i.info ->> 'approved_by', v.approved_by, 'product_sync') AS actor, v.created_at AS at, v.run_id,
+		   CASE WHEN v.id > 0 THEN v.id END AS staging_id,
+		   i.info ->> 'rule' AS rule, (i.info ->> 'conflict')::bigint AS conflict_id
+	FROM sync.product_version v
+	CROSS JOIN LATERAL jsonb_each(v.changes) c
+	CROSS JOIN LATERAL (SELECT sync.change_info(c.value) AS info) i;
+	COMMENT ON VIEW sync.product_change IS 'Each field that each version of a product changed: from which value to which, from where, by whom, decided by which rule or conflict. What a new product began with is in the document of its version 1.';
+
 	-- Adds versions, one for each element of the arrays.  A time of approval that is null is the version's own.  The version's time is the
 	-- clock's and not the transaction's: whoever calls holds the product's lock, so a later version never has an earlier time.
 	CREATE OR REPLACE FUNCTION sync.version_add(product_ids bigint[], versions integer[], kind text, documents jsonb[], changes jsonb[],
@@ -27,10 +60,10 @@ BEGIN
 	DECLARE
 		every constant integer := sync.version_snapshot_every();
 	BEGIN
-		INSERT INTO sync.product_version (product_id, version, kind, document, changes, source, run_id, staging_id, approved_by, approved_at,
-										  created_at)
-		SELECT a.product_id, a.version, version_add.kind, CASE WHEN sync.version_is_snapshot(a.version, every) THEN a.document END,
-			   coalesce(a.change, '{}'), version_add.source, version_add.run_id, a.staging_id, a.actor, a.approved_at, clock_timestamp()
+		INSERT INTO sync.product_version (id, product_id, version, kind, document, changes, source, run_id, approved_by, approved_at, created_at)
+		SELECT coalesce(a.staging_id, nextval('sync.product_version_id_seq')), a.product_id, a.version, version_add.kind, CASE WHEN sync.version_is_snapshot(a.version, every) THEN a.document END,
+			   coalesce(sync.change_pack(a.change), '{}'), version_add.source, version_add.run_id, nullif(a.actor, 'product_sync'),
+			   CASE WHEN a.actor <> 'product_sync' THEN a.approved_at END, clock_timestamp()
 		FROM unnest(product_ids, versions, documents, changes, staging_ids, actors, approved)
 			AS a (product_id, version, document, change, staging_id, actor, approved_at);
 	END

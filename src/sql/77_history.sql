@@ -17,7 +17,7 @@ BEGIN
 	WHERE v.product_id = version_document.product_id AND v.version <= version_document.version AND v.document IS NOT NULL
 	ORDER BY v.version DESC LIMIT 1;
 	IF FOUND THEN
-		SELECT array_agg(c.key ORDER BY v.version, c.no), array_agg(c.value -> 'new' ORDER BY v.version, c.no) INTO paths, new_values
+		SELECT array_agg(c.key ORDER BY v.version, c.no), array_agg(sync.change_new(c.value) ORDER BY v.version, c.no) INTO paths, new_values
 		FROM sync.product_version v CROSS JOIN LATERAL jsonb_each(v.changes) WITH ORDINALITY AS c (key, value, no)
 		WHERE v.product_id = version_document.product_id AND v.version > base.version AND v.version <= version_document.version;
 	ELSE
@@ -32,7 +32,7 @@ BEGIN
 			  UNION ALL
 			  SELECT d.version, d.document FROM sync.product_documents(ARRAY[version_document.product_id]) d) n
 		ORDER BY n.version LIMIT 1;
-		SELECT array_agg(c.key ORDER BY v.version DESC, c.no DESC), array_agg(c.value -> 'old' ORDER BY v.version DESC, c.no DESC)
+		SELECT array_agg(c.key ORDER BY v.version DESC, c.no DESC), array_agg(sync.change_old(c.value) ORDER BY v.version DESC, c.no DESC)
 		INTO paths, new_values
 		FROM sync.product_version v CROSS JOIN LATERAL jsonb_each(v.changes) WITH ORDINALITY AS c (key, value, no)
 		WHERE v.product_id = version_document.product_id AND v.version > version_document.version AND v.version <= base.version;
@@ -128,12 +128,12 @@ $$;
 
 -- The newest change of each path of these products that was ever changed.
 CREATE FUNCTION sync.newest_changes(product_ids bigint[])
-RETURNS TABLE (product_id bigint, path text, version integer, change jsonb)
+RETURNS TABLE (product_id bigint, path text, version integer, info jsonb)
 LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
 BEGIN
 	RETURN QUERY
-	SELECT DISTINCT ON (v.product_id, c.key) v.product_id, c.key, v.version, c.value
+	SELECT DISTINCT ON (v.product_id, c.key) v.product_id, c.key, v.version, sync.change_info(c.value)
 	FROM sync.product_version v CROSS JOIN LATERAL jsonb_each(v.changes) c
 	WHERE v.product_id = ANY (product_ids)
 	ORDER BY v.product_id, c.key, v.version DESC;
@@ -142,16 +142,16 @@ $$;
 
 -- Where these fields of a product come from: the newest version that changed the field, or the whole variant that it is within; for one
 -- that none changed, the version that made the product.  No row for what was loaded before the first version.
-CREATE FUNCTION sync.field_origins(product_id bigint, paths text[]) RETURNS TABLE (path text, version integer, change jsonb)
+CREATE FUNCTION sync.field_origins(product_id bigint, paths text[]) RETURNS TABLE (path text, version integer, info jsonb)
 LANGUAGE plpgsql STABLE ROWS 30 SET search_path = '' AS $$
 #variable_conflict use_column
 BEGIN
 	RETURN QUERY
-	WITH newest AS MATERIALIZED (SELECT n.path, n.version, n.change FROM sync.newest_changes(ARRAY[field_origins.product_id]) n)
-	SELECT DISTINCT ON (o.path) o.path, o.version, o.change
-	FROM (SELECT w.path, n.version, n.change FROM unnest(paths) w (path) JOIN newest n ON n.path = w.path
+	WITH newest AS MATERIALIZED (SELECT n.path, n.version, n.info FROM sync.newest_changes(ARRAY[field_origins.product_id]) n)
+	SELECT DISTINCT ON (o.path) o.path, o.version, o.info
+	FROM (SELECT w.path, n.version, n.info FROM unnest(paths) w (path) JOIN newest n ON n.path = w.path
 		  UNION ALL
-		  SELECT w.path, n.version, n.change FROM unnest(paths) w (path) JOIN newest n ON n.path = sync.path_variant(w.path)
+		  SELECT w.path, n.version, n.info FROM unnest(paths) w (path) JOIN newest n ON n.path = sync.path_variant(w.path)
 		  UNION ALL
 		  SELECT w.path, v.version, '{}' FROM unnest(paths) w (path)
 		  JOIN sync.product_version v ON v.product_id = field_origins.product_id AND v.version = 1 AND v.kind = 'create') o
@@ -176,10 +176,10 @@ BEGIN
 	FROM sync.document_diff(jsonb_build_object('variants', (SELECT coalesce(jsonb_object_agg(k, '{}'::jsonb), '{}')
 															FROM jsonb_object_keys(coalesce(present -> 'variants', '{}')) k)), present) f;
 	RETURN QUERY
-	SELECT f.path, f.value, coalesce(o.version, 0), coalesce(o.change ->> 'source', v.source),
-		   coalesce(o.change ->> 'by', o.change ->> 'approved_by', v.approved_by),
-		   coalesce((o.change ->> 'at')::timestamptz, v.created_at, p.created_at), v.run_id, v.staging_id, o.change ->> 'rule',
-		   (o.change ->> 'conflict')::bigint
+	SELECT f.path, f.value, coalesce(o.version, 0), coalesce(o.info ->> 'source', v.source),
+		   coalesce(o.info ->> 'by', o.info ->> 'approved_by', v.approved_by, CASE WHEN o.version > 0 THEN 'product_sync' END),
+		   coalesce((o.info ->> 'at')::timestamptz, v.created_at, p.created_at), v.run_id, CASE WHEN v.id > 0 THEN v.id END, o.info ->> 'rule',
+		   (o.info ->> 'conflict')::bigint
 	FROM unnest(paths, present_values) AS f (path, value)
 	LEFT JOIN sync.field_origins(sync_blame.product_id, paths) o ON o.path = f.path
 	LEFT JOIN sync.product_version v ON v.product_id = sync_blame.product_id AND v.version = o.version

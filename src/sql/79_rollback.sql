@@ -132,8 +132,8 @@ BEGIN
 	FROM (SELECT d.path, d.new_value FROM sync.document_changes(present, target) d
 		  WHERE fields IS NULL OR d.path LIKE ANY (ARRAY(SELECT sync.path_pattern(f) FROM unnest(fields) f))) c
 	LEFT JOIN LATERAL (
-		SELECT coalesce(f.change ->> 'source', v.source) AS source,
-			   sync.staged_value(v.staging_id, c.path, sync.document_get(present, c.path)) AS undone
+		SELECT coalesce(f.info ->> 'source', v.source) AS source,
+			   sync.staged_value(v.id, c.path, sync.document_get(present, c.path)) AS undone
 		FROM sync.field_origins(product, ARRAY[c.path]) f
 		JOIN sync.product_version v ON v.product_id = product AND v.version = f.version) o ON true;
 	IF wanted IS NULL THEN
@@ -167,23 +167,24 @@ DECLARE
 	result sync.rollback_field[];
 BEGIN
 	WITH own AS MATERIALIZED (
-		SELECT v.product_id, v.version, v.kind, v.source, v.staging_id, v.changes
+		SELECT v.product_id, v.version, v.kind, v.source, v.id AS staging_id, v.changes
 		FROM sync.product_version v WHERE v.product_id = ANY (product_ids) AND v.run_id = rollback_fields.run_id),
 	made AS MATERIALIZED (SELECT o.product_id, o.version, o.source FROM own o WHERE o.kind = 'create'),
 	change AS MATERIALIZED (
 		SELECT t.*, sync.path_variant(t.path) AS variant
 		FROM (SELECT o.product_id, c.key AS path, max(o.version) AS version,
-					 (array_agg(c.value -> 'old' ORDER BY o.version))[1] AS before,
-					 (array_agg(c.value -> 'new' ORDER BY o.version DESC))[1] AS after,
-					 (array_agg(coalesce(c.value ->> 'source', o.source) ORDER BY o.version DESC))[1] AS source,
+					 (array_agg(sync.change_old(c.value) ORDER BY o.version))[1] AS before,
+					 (array_agg(sync.change_new(c.value) ORDER BY o.version DESC))[1] AS after,
+					 (array_agg(coalesce(sync.change_info(c.value) ->> 'source', o.source) ORDER BY o.version DESC))[1] AS source,
 					 (array_agg(o.staging_id ORDER BY o.version DESC))[1] AS staging_id
 			  FROM own o CROSS JOIN LATERAL jsonb_each(o.changes) c
 			  WHERE o.product_id NOT IN (SELECT m.product_id FROM made m)
 			  GROUP BY o.product_id, c.key) t),
 	later AS MATERIALIZED (
-		SELECT v.product_id, v.version, v.kind, coalesce(c.value ->> 'by', v.approved_by) AS actor, v.source, c.key AS path, c.value -> 'new' AS after,
+		SELECT v.product_id, v.version, v.kind, coalesce(i.info ->> 'by', i.info ->> 'approved_by', v.approved_by, 'product_sync') AS actor, v.source,
+			   c.key AS path, sync.change_new(c.value) AS after,
 			   sync.path_variant(c.key) AS variant
-		FROM sync.product_version v CROSS JOIN LATERAL jsonb_each(v.changes) c
+		FROM sync.product_version v CROSS JOIN LATERAL jsonb_each(v.changes) c CROSS JOIN LATERAL (SELECT sync.change_info(c.value) AS info) i
 		WHERE v.product_id = ANY (product_ids) AND v.run_id IS DISTINCT FROM rollback_fields.run_id
 		  AND v.version > (SELECT min(o.version) FROM own o WHERE o.product_id = v.product_id)),
 	-- The newest change since of the same field, of the variant that it is within, or within the variant that it is.

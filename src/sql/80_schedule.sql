@@ -337,6 +337,9 @@ BEGIN
 	DELETE FROM sync.validation v WHERE v.run_id = ANY (old);
 	GET DIAGNOSTICS n = ROW_COUNT;
 	deleted := deleted + n;
+	DELETE FROM sync.webhook_event e WHERE e.received_at < now() - greatest(interval '1 day', sync.setting_value(NULL, 'keep_webhook_events')::interval);
+	GET DIAGNOSTICS n = ROW_COUNT;
+	deleted := deleted + n;
 	DELETE FROM sync.notification t WHERE t.created_at < now() - sync.setting_value(NULL, 'keep_notifications')::interval;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	RETURN deleted + n;

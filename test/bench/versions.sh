@@ -28,9 +28,11 @@ CREATE FUNCTION document(id bigint) RETURNS jsonb LANGUAGE sql AS $$
 		'variants', (SELECT jsonb_object_agg('SKU-' || id || '-' || i, jsonb_build_object('price', id % 500 + 0.99, 'cost', id % 300 + 0.5,
 						'currency', 'USD', 'weight', 250, 'barcode', lpad(id::text || i, 13, '4'), 'options', jsonb_build_object('Size', chr(64 + i)), 'attributes', '{}'::jsonb))
 					 FROM generate_series(1, 2) i)) $$;
--- Which two fields a version changes goes round: two prices, title and price, metafield and vendor, tags and status, SEO title and cost.
+-- Which two fields a version changes goes round: price and cost, two prices, title and price, metafield and vendor, tags and status, SEO
+-- title and cost.
 CREATE FUNCTION paths(id bigint, version integer) RETURNS text[] LANGUAGE sql AS $$
-	SELECT CASE (id + version) % 5
+	SELECT CASE (id + version) % 6
+		WHEN 5 THEN ARRAY[format('variants[SKU-%s-1].price', id), format('variants[SKU-%s-1].cost', id)]
 		WHEN 0 THEN ARRAY[format('variants[SKU-%s-1].price', id), format('variants[SKU-%s-2].price', id)]
 		WHEN 1 THEN ARRAY['title', format('variants[SKU-%s-1].price', id)]
 		WHEN 2 THEN ARRAY['metafields.custom.field_3', 'vendor']
@@ -65,8 +67,8 @@ BEGIN
 		CROSS JOIN LATERAL (SELECT CASE WHEN version = 1 THEN p.document ELSE sync.document_patch_all(p.document, c.paths, c.new_values) END AS document) n
 		WHERE p.id BETWEEN from_id AND from_id + 499;
 		UPDATE present p SET document = b.document FROM unnest(batch.ids, batch.documents) AS b (id, document) WHERE p.id = b.id;
-		PERFORM sync.version_add(batch.ids, array_fill(version, ARRAY[cardinality(batch.ids)]), CASE version WHEN 1 THEN 'create' ELSE 'update' END,
-			batch.documents, CASE WHEN version > 1 THEN batch.changes END, 'etilize', version,
+		PERFORM sync.version_add(batch.ids, array_fill(version, ARRAY[cardinality(batch.ids)]),
+			CASE version WHEN 1 THEN 'create' ELSE 'update' END, batch.documents, CASE WHEN version > 1 THEN batch.changes END, 'etilize', version,
 			ARRAY(SELECT version * products + i FROM unnest(batch.ids) i), array_fill('product_sync'::text, ARRAY[cardinality(batch.ids)]),
 			array_fill(clock_timestamp(), ARRAY[cardinality(batch.ids)]));
 		INSERT INTO whole SELECT i, version, 'update', d, 'etilize', version, version * products + i, 'product_sync', now(), now()
