@@ -48,7 +48,7 @@ BEGIN
 		   CASE WHEN e.available IS DISTINCT FROM n.erp AND e.available IS NOT NULL THEN floor(e.available) ELSE n.local END,
 		   s.available::numeric, e.available, e.seen_at, coalesce(s.remote_updated_at, s.seen_at),
 		   (m.variants -> l.remote_id::text ->> 'tracked')::boolean, m.variants -> l.remote_id::text ->> 'policy',
-		   coalesce(o.store, '') = '', NULL, NULL, NULL, NULL, NULL
+		   coalesce(o.store, '') = '', NULL, NULL::numeric, NULL, NULL, NULL::bigint
 	FROM sync.listing l
 	JOIN sync.variant v ON v.id = l.variant_id
 	JOIN sync.product_listing p ON p.id = l.product_listing_id
@@ -216,6 +216,8 @@ BEGIN
 	FROM sync.stock_level n
 	JOIN sync.variant v ON v.id = n.variant_id
 	JOIN sync.listing l ON l.connection = n.connection AND l.variant_id = n.variant_id
+	JOIN sync.product_listing p ON p.id = l.product_listing_id
+	JOIN sync.shopify_product m ON m.connection = p.connection AND m.remote_id = p.remote_id AND m.gone_since IS NULL
 	JOIN sync.shopify_stock s ON s.connection = n.connection AND s.inventory_item_id = l.inventory_item_id AND s.location_id = n.location_id
 	WHERE n.connection = shop_outbox.connection AND (product_ids IS NULL OR v.product_id = ANY (product_ids))
 	  AND n.local IS DISTINCT FROM n.base AND s.available IS NOT DISTINCT FROM n.base AND n.base IS NOT NULL

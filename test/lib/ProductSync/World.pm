@@ -148,6 +148,7 @@ sub by_sku
 sub note_edit
 {
 	my ($self, $who, $key, $path, $value, $over) = @_;
+	return if $json->encode($value) eq $json->encode($over) || defined $over && !ref $value && "$value" eq "$over";
 	push @{ $self->{edits} }, { who => $who, key => $key, path => $path, value => $value, over => $over, at => time };
 	$self->count($who);
 }
