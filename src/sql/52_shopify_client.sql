@@ -145,7 +145,7 @@ LANGUAGE plpgsql STABLE SET search_path = '' AS $$
 #variable_conflict use_column
 DECLARE
 	status integer := (result ->> 'status')::integer;
-	data_usable boolean := jsonb_typeof(answer -> 'data') = 'object';
+	data_usable boolean := coalesce(jsonb_typeof(answer -> 'data') = 'object', false);
 	error_list jsonb := CASE jsonb_typeof(answer -> 'errors') WHEN 'array' THEN answer -> 'errors'
 		WHEN 'null' THEN '[]' WHEN 'string' THEN jsonb_build_array(jsonb_build_object('message', answer -> 'errors'))
 		WHEN 'object' THEN jsonb_build_array(answer -> 'errors') ELSE '[]' END;

@@ -97,10 +97,11 @@ BEGIN
 	WITH entry AS (
 		INSERT INTO sync.staging (run_id, connection, kind, title, sku, reason, confidence, method, flags, product_id, base_version)
 		SELECT shop_stage.run_id, shop_stage.connection, 'update', p.local ->> 'title', (SELECT min(k) FROM jsonb_object_keys(p.local -> 'variants') k),
-			   sync.change_words(c.labels) || CASE WHEN c.gone THEN '; a variant is no longer in the shop' ELSE '; changed in the shop' END, 1, 'shop',
-			   CASE WHEN c.gone THEN ARRAY['gone_in_shop'] ELSE '{}' END, p.product_id, p.version
+			   concat_ws('; ', sync.change_words(c.labels) || ' in the shop', c.gone_labels || ' no longer in the shop'), 1, 'shop',
+			   CASE WHEN c.gone_labels IS NOT NULL THEN ARRAY['gone_in_shop'] ELSE '{}' END, p.product_id, p.version
 		FROM unnest(products) p
-		JOIN (SELECT f.product_id, array_agg(sync.path_label(f.path, true) ORDER BY f.path) AS labels, bool_or(f.outcome = 'gone') AS gone
+		JOIN (SELECT f.product_id, array_agg(sync.path_label(f.path, true) ORDER BY f.path) FILTER (WHERE f.outcome <> 'gone') AS labels,
+					 string_agg(sync.path_label(f.path, true), ', ' ORDER BY f.path) FILTER (WHERE f.outcome = 'gone') AS gone_labels
 			  FROM unnest(changes) f GROUP BY f.product_id) c ON c.product_id = p.product_id
 		ORDER BY p.product_id
 		RETURNING id, product_id, base_version)

@@ -48,7 +48,7 @@ BEGIN
 		   CASE WHEN e.available IS DISTINCT FROM n.erp AND e.available IS NOT NULL THEN floor(e.available) ELSE n.local END,
 		   s.available::numeric, e.available, e.seen_at, coalesce(s.remote_updated_at, s.seen_at),
 		   (m.variants -> l.remote_id::text ->> 'tracked')::boolean, m.variants -> l.remote_id::text ->> 'policy',
-		   coalesce(o.store, '') = '', NULL, NULL::numeric, NULL, NULL, NULL::bigint
+		   coalesce(o.store, '') = '', NULL::text, NULL::numeric, NULL::text, NULL::text, NULL::bigint
 	FROM sync.listing l
 	JOIN sync.variant v ON v.id = l.variant_id
 	JOIN sync.product_listing p ON p.id = l.product_listing_id
