@@ -62,6 +62,21 @@ typedef struct BulkLoad
 	MemoryContext context;		/* of all this */
 } BulkLoad;
 
+/* The word for what a line is, by its gid. */
+static const char *
+line_kind(const ShopGid *gid)
+{
+	static const char *const kinds[][2] = {
+		{"Product", "product"}, {"ProductVariant", "variant"}, {"InventoryItem", "item"}, {"InventoryLevel", "level"},
+		{"Metafield", "metafield"}, {"MediaImage", "media"}, {"Video", "media"}, {"ExternalVideo", "media"}, {"Model3d", "media"}
+	};
+
+	for (int i = 0; i < (int) lengthof(kinds); i++)
+		if (strcmp(gid->kind, kinds[i][0]) == 0)
+			return kinds[i][1];
+	return "other";
+}
+
 /* The key of something that can be a parent; 0 where it cannot. */
 static uint64
 owner_key(const ShopGid *gid)
@@ -173,7 +188,7 @@ take_line(BulkLoad *load, const char *line, size_t length, char **reason)
 		remember_item(load, &row.node->root, row.owner_id);
 	load->products += row.parent == NULL;
 	load->variants += strcmp(gid.kind, "ProductVariant") == 0;
-	row.kind = gid.kind;
+	row.kind = line_kind(&gid);
 	bulk_table_add(load->table, &row);
 	return true;
 }
@@ -218,6 +233,7 @@ take_lines(BulkLoad *load, LineReader *reader)
 		{
 			load->truncated |= result == LINE_UNENDED;
 			reject(load, line, result == LINE_TOO_LONG ? 0 : length, reason);
+			bulk_table_relieve(load->table);
 		}
 		if (load->line % PROGRESS_LINES == 0)
 			ps_progress_set((uint64) load->products);

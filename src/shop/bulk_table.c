@@ -23,7 +23,7 @@
 #include "compat.h"
 
 #define BATCH_ROWS		500
-#define BATCH_MEMORY	((Size) 1024 * 1024)
+#define BATCH_MEMORY	((Size) 2 * 1024 * 1024)
 
 /* The columns in the order in which a row's values are made. */
 static const char *const columns[] = {"crawl_id", "line", "kind", "owner_id", "parent", "node"};
@@ -72,7 +72,7 @@ bulk_table_open(int64 crawl_id)
 	ExecOpenIndices(table->result, false);
 	table->cid = GetCurrentCommandId(true);
 	table->state = GetBulkInsertState();
-	table->context = AllocSetContextCreate(CurrentMemoryContext, "bulk lines", 0, BATCH_MEMORY, BATCH_MEMORY * 8);
+	table->context = AllocSetContextCreate(CurrentMemoryContext, "bulk lines", 0, BATCH_MEMORY / 2, BATCH_MEMORY * 8);
 	return table;
 }
 
@@ -85,7 +85,8 @@ bulk_table_context(BulkTable *table)
 static void
 flush(BulkTable *table)
 {
-	table_multi_insert(table->rel, table->slots, table->nrows, table->cid, 0, table->state);
+	if (table->nrows > 0)
+		table_multi_insert(table->rel, table->slots, table->nrows, table->cid, 0, table->state);
 	for (int i = 0; i < table->nrows; i++)
 	{
 		if (table->result->ri_NumIndices > 0)
@@ -129,7 +130,17 @@ bulk_table_add(BulkTable *table, const BulkLine *line)
 	set_value(table, slot, 5, JsonbPGetDatum(line->node), false);
 	MemoryContextSwitchTo(caller);
 	ExecStoreVirtualTuple(slot);
-	if (table->nrows == BATCH_ROWS || MemoryContextMemAllocated(table->context, false) >= BATCH_MEMORY)
+	if (table->nrows == BATCH_ROWS)
+		flush(table);
+	else
+		bulk_table_relieve(table);
+}
+
+/* Writes what waits where it, or what was made and not added, takes much memory. */
+void
+bulk_table_relieve(BulkTable *table)
+{
+	if (MemoryContextMemAllocated(table->context, false) >= BATCH_MEMORY)
 		flush(table);
 }
 
@@ -137,8 +148,7 @@ bulk_table_add(BulkTable *table, const BulkLine *line)
 void
 bulk_table_close(BulkTable *table)
 {
-	if (table->nrows > 0)
-		flush(table);
+	flush(table);
 	for (int i = 0; i < table->nslots; i++)
 		ExecDropSingleTupleTableSlot(table->slots[i]);
 	FreeBulkInsertState(table->state);

@@ -25,6 +25,7 @@ extern BulkTable *bulk_table_open(int64 crawl_id);
 /* Where the values of rows that are to be added live; reset when they are written. */
 extern MemoryContext bulk_table_context(BulkTable *table);
 extern void bulk_table_add(BulkTable *table, const BulkLine *line);
+extern void bulk_table_relieve(BulkTable *table);
 extern void bulk_table_close(BulkTable *table);
 
 #endif

@@ -29,7 +29,7 @@ shop_gid_parse(const char *text, size_t length, ShopGid *gid)
 		return false;
 	while (at < end && *at != '/' && kind < SHOP_MAX_KIND - 1)
 	{
-		if (!((*at >= 'A' && *at <= 'Z') || (*at >= 'a' && *at <= 'z')))
+		if (!isalnum((unsigned char) *at) || IS_HIGHBIT_SET(*at))
 			return false;
 		gid->kind[kind++] = *at++;
 	}

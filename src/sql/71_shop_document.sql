@@ -25,4 +25,4 @@ CREATE FUNCTION sync.shopify_bulk_load(crawl_id bigint, file text, OUT lines big
 	OUT bytes bigint, OUT truncated boolean, OUT first_reject text) RETURNS record
 LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'sync_shopify_bulk_load';
 COMMENT ON FUNCTION sync.shopify_bulk_load(bigint, text) IS
-'Puts the result of a bulk operation, a file in the spool folder with a JSON object a line, into sync.shopify_bulk_line. Lines that are no objects with a gid, or that belong to no product before them, are rejected; first_reject says which line was the first and why. truncated: the file ends within a line, so it is not all there. Errors: 58P01 when there is no such file, 42602 when that is no name of one.';
+'Puts the result of a bulk operation, a file in the spool folder with a JSON object a line, into sync.shopify_bulk_line. Lines that are no objects with a gid, or that belong to no product before them, are rejected; first_reject says which line was the first and why. kind is product, variant, item, level, metafield, media or other. truncated: the file ends within a line, so it is not all there. Errors: 58P01 when there is no such file, 42602 when that is no name of one.';

@@ -117,18 +117,20 @@ BEGIN
 			RETURN format('%s runs moved on', sync.tick_stage());
 		WHEN 'apply' THEN
 			RETURN format('%s runs', sync.tick_apply());
+		WHEN 'webhooks' THEN
+			RETURN format('%s shops', sync.webhooks_look(NULL, true));
 		WHEN 'housekeep' THEN
 			RETURN format('job %s', sync.job_enqueue('housekeep', NULL, '{}', 'daily'));
 		ELSE
 			RAISE EXCEPTION 'there is no phase "%"', phase
-				USING ERRCODE = 'invalid_parameter_value', HINT = 'The phases are poll, mirror, shop, shop_full, stage, apply and housekeep.';
+				USING ERRCODE = 'invalid_parameter_value', HINT = 'The phases are poll, mirror, shop, shop_full, stage, apply, webhooks and housekeep.';
 	END CASE;
 END
 $$;
 ALTER FUNCTION sync.tick(text, interval) OWNER TO sync_worker;
 GRANT EXECUTE ON FUNCTION sync.tick(text, interval) TO sync_operator;
 COMMENT ON FUNCTION sync.tick(text, interval) IS
-'One step of a phase: poll (starts feed runs), mirror (starts runs that refresh the ERP''s mirror), shop (starts runs that take over what changed in the shops, or all of it where that is due), shop_full (all of it), stage (moves on runs that lost their work), apply (applies what was approved), housekeep (drops what is old). every: least time between two looks at a connection, where it has no poll_interval of its own; NULL takes the setting. Returns what it did, at once; the workers do the work. Errors: 22023 for another phase.';
+'One step of a phase: poll (starts feed runs), mirror (starts runs that refresh the ERP''s mirror), shop (starts runs that take over what changed in the shops, or all of it where that is due), shop_full (all of it), stage (moves on runs that lost their work), apply (applies what was approved), webhooks (verifies the shops'' subscriptions), housekeep (drops what is old). every: least time between two looks at a connection, where it has no poll_interval of its own; NULL takes the setting. Returns what it did, at once; the workers do the work. Errors: 22023 for another phase.';
 
 -- The schedule -------------------------------------------------------------------------------------------------------------------
 
@@ -140,9 +142,9 @@ DECLARE
 	plan jsonb;
 BEGIN
 	plan := CASE preset
-		WHEN 'standard' THEN '{"poll": "* * * * *", "mirror": "7 * * * *", "shop": "*/15 * * * *", "shop_full": "15 2 * * 0", "stage": "*/5 * * * *", "apply": "* * * * *", "housekeep": "30 3 * * *"}'
-		WHEN 'frequent' THEN '{"poll": "* * * * *", "mirror": "*/30 * * * *", "shop": "*/5 * * * *", "shop_full": "15 2 * * *", "stage": "* * * * *", "apply": "* * * * *", "housekeep": "30 3 * * *"}'
-		WHEN 'nightly' THEN '{"poll": "0 1 * * *", "mirror": "30 0 * * *", "shop": "45 0 * * *", "shop_full": "15 2 * * 0", "stage": "*/15 * * * *", "apply": "*/5 * * * *", "housekeep": "30 3 * * *"}'
+		WHEN 'standard' THEN '{"poll": "* * * * *", "mirror": "7 * * * *", "shop": "*/15 * * * *", "shop_full": "15 2 * * 0", "stage": "*/5 * * * *", "apply": "* * * * *", "webhooks": "23 * * * *", "housekeep": "30 3 * * *"}'
+		WHEN 'frequent' THEN '{"poll": "* * * * *", "mirror": "*/30 * * * *", "shop": "*/5 * * * *", "shop_full": "15 2 * * *", "stage": "* * * * *", "apply": "* * * * *", "webhooks": "23 * * * *", "housekeep": "30 3 * * *"}'
+		WHEN 'nightly' THEN '{"poll": "0 1 * * *", "mirror": "30 0 * * *", "shop": "45 0 * * *", "shop_full": "15 2 * * 0", "stage": "*/15 * * * *", "apply": "*/5 * * * *", "webhooks": "23 * * * *", "housekeep": "30 3 * * *"}'
 	END::jsonb;
 	IF plan IS NULL THEN
 		RAISE EXCEPTION 'there is no preset "%"', preset
@@ -156,7 +158,7 @@ BEGIN
 	RETURN QUERY
 		SELECT 'product_sync_' || p.phase, plan ->> p.phase, format('SELECT sync.tick(%L%s)', p.phase,
 			CASE WHEN p.phase = 'poll' AND preset = 'frequent' THEN ', ''5 minutes''' WHEN p.phase = 'poll' AND preset = 'nightly' THEN ', ''0 s''' ELSE '' END)
-		FROM unnest(ARRAY['poll', 'mirror', 'shop', 'shop_full', 'stage', 'apply', 'housekeep']) WITH ORDINALITY AS p (phase, no)
+		FROM unnest(ARRAY['poll', 'mirror', 'shop', 'shop_full', 'stage', 'apply', 'webhooks', 'housekeep']) WITH ORDINALITY AS p (phase, no)
 		UNION ALL
 		SELECT 'product_sync_work', '* * * * *', 'CALL @extschema@.sync_work(''50 seconds'')' WHERE NOT preloaded;
 END
@@ -218,7 +220,7 @@ END
 $$;
 GRANT EXECUTE ON FUNCTION @extschema@.sync_schedule(text), sync.schedule_jobs(text), sync.schedule_require_cron(text) TO sync_admin;
 COMMENT ON FUNCTION @extschema@.sync_schedule(text) IS
-'Makes one pg_cron job a phase, in the caller''s name: product_sync_poll, _mirror, _shop, _shop_full, _stage, _apply and _housekeep, and _work where the library is not preloaded. preset: standard (poll every 15 minutes, mirror every hour, shops every 15 minutes and whole every week), frequent (5, 30 and 5 minutes, whole every night) or nightly. Returns the jobs with their schedules; calling it again replaces them. Times are those of cron.timezone, GMT by default. Errors: 58P01 without pg_cron, 0A000 when it works in another database, 42501 without access to schema cron, 22023 for another preset.';
+'Makes one pg_cron job a phase, in the caller''s name: product_sync_poll, _mirror, _shop, _shop_full, _stage, _apply, _webhooks and _housekeep, and _work where the library is not preloaded. preset: standard (poll every 15 minutes, mirror every hour, shops every 15 minutes and whole every week), frequent (5, 30 and 5 minutes, whole every night) or nightly. Returns the jobs with their schedules; calling it again replaces them. Times are those of cron.timezone, GMT by default. Errors: 58P01 without pg_cron, 0A000 when it works in another database, 42501 without access to schema cron, 22023 for another preset.';
 
 CREATE FUNCTION @extschema@.sync_unschedule() RETURNS SETOF text
 LANGUAGE plpgsql SET search_path = '' AS $$
