@@ -380,10 +380,10 @@ BEGIN
 		DELETE FROM sync.shopify_bulk_line l WHERE l.crawl_id = crawl.id AND l.owner_id BETWEEN from_id AND to_id
 		RETURNING l.owner_id, l.line, l.kind, l.node),
 	owner AS MATERIALIZED (
-		SELECT l.owner_id, (array_agg(l.node) FILTER (WHERE l.kind = 'Product'))[1] AS node,
-			   array_agg(l.node ORDER BY l.line) FILTER (WHERE l.kind IN ('ProductVariant', 'InventoryLevel')) AS variants,
-			   array_agg(l.node ORDER BY l.line) FILTER (WHERE l.kind NOT IN ('Product', 'ProductVariant', 'InventoryLevel', 'Metafield')) AS media,
-			   array_agg(l.node ORDER BY l.line) FILTER (WHERE l.kind = 'Metafield') AS metafields
+		SELECT l.owner_id, (array_agg(l.node) FILTER (WHERE l.kind = 'product'))[1] AS node,
+			   array_agg(l.node ORDER BY l.line) FILTER (WHERE l.kind IN ('variant', 'level')) AS variants,
+			   array_agg(l.node ORDER BY l.line) FILTER (WHERE l.kind = 'media') AS media,
+			   array_agg(l.node ORDER BY l.line) FILTER (WHERE l.kind = 'metafield') AS metafields
 		FROM line l GROUP BY l.owner_id),
 	product AS MATERIALIZED (
 		SELECT o.owner_id AS id, sync.shopify_time(o.node ->> 'updatedAt') AS at, d.document, d.variants, d.stock,
