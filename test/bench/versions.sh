@@ -16,7 +16,8 @@ run >/dev/null <<'END'
 CREATE EXTENSION product_sync;
 SELECT sync_install();
 CREATE FUNCTION words(seed bigint, n integer) RETURNS text LANGUAGE sql AS $$
-	SELECT string_agg(translate(left(md5(seed || ':' || i), 4 + (seed + i)::integer % 6), '0123456789', 'ghijklmnop'), ' ') FROM generate_series(1, n) i $$;
+	SELECT string_agg(translate(left(md5(seed || ':' || i), 4 + (seed + i)::integer % 6), '0123456789', 'ghijklmnop'), ' ')
+	FROM generate_series(1, n) i $$;
 -- A product of the size that a supplier's are.
 CREATE FUNCTION document(id bigint) RETURNS jsonb LANGUAGE sql AS $$
 	SELECT jsonb_build_object('handle', 'product-' || id, 'title', 'Product ' || id || ' ' || words(id, 6), 'description', words(id + 1, 150),
@@ -26,7 +27,8 @@ CREATE FUNCTION document(id bigint) RETURNS jsonb LANGUAGE sql AS $$
 		'metafields', (SELECT jsonb_object_agg('custom.field_' || i, words(id + 10 + i, 3)) FROM generate_series(1, 8) i),
 		'attributes', jsonb_build_object('seo_title', words(id + 3, 6)),
 		'variants', (SELECT jsonb_object_agg('SKU-' || id || '-' || i, jsonb_build_object('price', id % 500 + 0.99, 'cost', id % 300 + 0.5,
-						'currency', 'USD', 'weight', 250, 'barcode', lpad(id::text || i, 13, '4'), 'options', jsonb_build_object('Size', chr(64 + i)), 'attributes', '{}'::jsonb))
+						'currency', 'USD', 'weight', 250, 'barcode', lpad(id::text || i, 13, '4'),
+						'options', jsonb_build_object('Size', chr(64 + i)), 'attributes', '{}'::jsonb))
 					 FROM generate_series(1, 2) i)) $$;
 -- Which two fields a version changes goes round: price and cost, two prices, title and price, metafield and vendor, tags and status, SEO
 -- title and cost.
@@ -80,14 +82,16 @@ END $$;
 END
 run -c "INSERT INTO present SELECT i, document(i) FROM generate_series(1, $products) i" -c 'VACUUM ANALYZE present'
 for version in $(seq 1 $versions); do run -c "CALL write_versions($version, $products)"; done
-run -c 'VACUUM ANALYZE sync.product_version' -c 'VACUUM ANALYZE whole' -c "UPDATE size SET bytes = pg_total_relation_size('sync.product_version') WHERE version = $versions"
+run -c 'VACUUM ANALYZE sync.product_version' -c 'VACUUM ANALYZE whole' \
+	-c "UPDATE size SET bytes = pg_total_relation_size('sync.product_version') WHERE version = $versions"
 
 wrong=$(run -c "SELECT count(*) FROM present p WHERE p.id % 50 = 0 AND sync_as_of(p.id) IS DISTINCT FROM p.document")
 run -F ' ' -c "SELECT round(avg(octet_length(document::text))),
 	round((max(bytes) FILTER (WHERE version = $versions) - max(bytes) FILTER (WHERE version = 1)) / ($products * ($versions - 1.0)), 1),
 	round(max(bytes) FILTER (WHERE version = $versions) / ($products * $versions::numeric), 1),
 	round(pg_total_relation_size('whole') / ($products * $versions::numeric), 1),
-	round(pg_relation_size('sync.product_version') / ($products * $versions::numeric), 1), round(pg_indexes_size('sync.product_version') / ($products * $versions::numeric), 1)
+	round(pg_relation_size('sync.product_version') / ($products * $versions::numeric), 1),
+	round(pg_indexes_size('sync.product_version') / ($products * $versions::numeric), 1)
 	FROM size, (SELECT document FROM present LIMIT 500) p" |
 	awk -v wrong="$wrong" '{
 		printf "versions: documents of %d bytes; %.1f bytes a version of two changed fields, indexes included (at most 350: %s), %.1f with the snapshots of the first versions; %.1f where each holds the whole document\n",
