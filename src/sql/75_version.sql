@@ -21,7 +21,7 @@ BEGIN
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT version = 1 OR version % greatest(every, 1) = 0 $$;
 	CREATE OR REPLACE FUNCTION sync.version_snapshot_every() RETURNS integer
 	LANGUAGE sql STABLE SET search_path = '' AS $$
-		SELECT coalesce((SELECT s.value::integer FROM sync.setting s WHERE s.name = 'version_snapshot_every'), 20)
+		SELECT coalesce((SELECT least(s.value::bigint, 1000000)::integer FROM sync.setting s WHERE s.name = 'version_snapshot_every'), 20)
 	$$;
 
 	CREATE OR REPLACE FUNCTION sync.change_old(change jsonb) RETURNS jsonb

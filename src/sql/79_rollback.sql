@@ -138,7 +138,7 @@ BEGIN
 		FROM sync.field_origins(product, ARRAY[c.path]) f
 		JOIN sync.product_version v ON v.product_id = product AND v.version = f.version) o ON true;
 	IF wanted IS NULL THEN
-		RAISE NOTICE 'product % does not differ from its version %: nothing is staged', product, sync_rollback.version;
+		RAISE NOTICE 'nothing of product % that was asked for differs from its version %: nothing is staged', product, sync_rollback.version;
 		RETURN NULL;
 	END IF;
 	-- The newest wish for a product counts.
