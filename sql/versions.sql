@@ -271,7 +271,8 @@ SELECT sync_rollback_run(:busy);
 CREATE ROLE sync_test_reader IN ROLE sync_viewer;
 CREATE ROLE sync_test_runner IN ROLE sync_operator;
 SET ROLE sync_test_reader;
-SELECT sync_as_of(1) IS NOT NULL AS read, (SELECT count(*) > 0 FROM sync_diff(1, 2)) AS compared, (SELECT count(*) > 0 FROM sync_blame(1)) AS blamed;
+SELECT sync_as_of(1) IS NOT NULL AS read, (SELECT count(*) > 0 FROM sync_diff(1, 2)) AS compared, (SELECT count(*) > 0 FROM sync_blame(1)) AS blamed,
+	   (SELECT count(*) > 0 FROM sync.product_change) AS changes;
 SELECT sync_rollback(1, 1);
 SELECT sync_rollback_run(1);
 SELECT sync.version_write('{1}', '{99}', 'update', NULL, NULL, 'feed', NULL, NULL, 'me');

@@ -2,13 +2,9 @@
 \set VERBOSITY terse
 SET client_min_messages = warning;
 SELECT sync_install() IS NOT NULL;
--- What a refetch is, is for another test: here it is a line in a table.
-CREATE TABLE fetched (connection text, remote_id bigint, class integer);
-GRANT ALL ON fetched TO sync_worker;
-CREATE OR REPLACE FUNCTION sync.shopify_product_fetch(connection text, remote_id bigint, class integer DEFAULT 1) RETURNS bigint
-LANGUAGE sql AS 'INSERT INTO public.fetched VALUES ($1, $2, $3) RETURNING 1::bigint';
-CREATE OR REPLACE FUNCTION sync.shopify_pause(connection text, reason text, error jsonb) RETURNS void
-LANGUAGE sql AS 'INSERT INTO public.fetched VALUES ($1 || '' paused: '' || $2, NULL, NULL)';
+-- What a refetch does is for another test: here it is a job that waits.
+CREATE VIEW fetched AS SELECT payload ->> 'connection' AS connection, payload ->> 'remote_id' AS remote_id, class, payload ->> 'evidence' AS evidence
+FROM sync.job WHERE kind = 'shopify_product' ORDER BY id;
 
 -- The vectors that Shopify's and others' libraries are tested with; the keys are in the folder of secrets.
 CREATE FUNCTION write_key(name text, key text) RETURNS void LANGUAGE plpgsql AS $$
@@ -74,7 +70,7 @@ SELECT post('{"admin_graphql_api_id": "gid://shopify/BulkOperation/5", "status":
 SELECT post('{"id": 5}', '{"x-shopify-triggered-at": "yesterday"}'), post('{"id": 6}', '{"x-shopify-triggered-at": null, "x-shopify-event-id": null}');
 SELECT * FROM fetched;
 SELECT outcome, count(*), count(triggered_at) FROM sync.webhook_event GROUP BY 1;
-TRUNCATE fetched;
+DELETE FROM sync.job;
 
 -- Stock: by the product that has the inventory item.
 WITH p AS (INSERT INTO sync.product (title) VALUES ('Binder') RETURNING id),
@@ -86,22 +82,23 @@ SELECT post('{"id": 72, "sku": "HB-1"}', '{"x-shopify-topic": "inventory_items/u
 SELECT post('{"inventory_item_id": 73}', '{"x-shopify-topic": "inventory_levels/update"}');
 SELECT last_event();
 SELECT * FROM fetched;
-TRUNCATE fetched;
+DELETE FROM sync.job;
 
 -- The app is gone: believed only of a body that names the shop, since the topic is not signed.
 SELECT post('{"id": 9, "myshopify_domain": "one.myshopify.com"}', '{"x-shopify-topic": "app/uninstalled"}');
 SELECT post('{"id": 9}', '{"x-shopify-topic": "app/uninstalled"}');
 SELECT last_event();
 SELECT post('{"id": 9, "myshopify_domain": "two.myshopify.com"}', '{"x-shopify-topic": "app/uninstalled"}');
-SELECT connection FROM fetched;
-TRUNCATE fetched;
+SELECT connection, paused_reason FROM sync.shopify_shop WHERE paused_reason IS NOT NULL;
+SELECT message FROM sync.notification WHERE kind = 'shopify_paused';
+DELETE FROM sync.job;
 
 -- Twice: taken once.
 SELECT post('{"id": 10}', '{"x-shopify-webhook-id": "again"}'), post('{"id": 10}', '{"x-shopify-webhook-id": "again"}');
 SELECT last_event();
 SELECT post('{"id": 11}', '{"x-shopify-webhook-id": "again", "X-Shopify-Shop-Domain": "two.myshopify.com"}');
 SELECT * FROM fetched;
-TRUNCATE fetched;
+DELETE FROM sync.job;
 CREATE TEMP TABLE before AS SELECT max(id) AS id FROM sync.webhook_event;
 
 -- What is refused: a status, a word for anybody, the reason for us, and nothing more.

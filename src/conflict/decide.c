@@ -10,7 +10,6 @@
 
 #include "conflict/decide.h"
 #include "conflict/decide_steps.h"
-#include "conflict/html.h"
 
 #define NUMBER(n) decimal_format((n), (char[DECIMAL_TEXT]) {0})
 
@@ -94,27 +93,10 @@ is_money(DiffText path)
 	return decide_class(path) == CLASS_PRICE || diff_text_is(decide_short_name(path), "cost");
 }
 
-/* A text without white space at its ends. */
-static DiffText
-trimmed(DiffText text)
-{
-	while (text.length > 0 && (unsigned char) text.data[0] <= ' ')
-		text.data++, text.length--;
-	while (text.length > 0 && (unsigned char) text.data[text.length - 1] <= ' ')
-		text.length--;
-	return text;
-}
-
-static bool
-text_same(DiffText a, DiffText b)
-{
-	return a.length == b.length && memcmp(a.data, b.data, a.length) == 0;
-}
-
 bool
-as_number(const DecideValue *value, Decimal *number)
+as_number(const DiffValue *value, Decimal *number)
 {
-	return (value->type == VALUE_NUMBER || value->type == VALUE_TEXT) && decimal_parse(value->text.data, value->text.length, number);
+	return (value->type == DIFF_NUMBER || value->type == DIFF_STRING) && decimal_parse(value->text.data, value->text.length, number);
 }
 
 /* Digits behind the point that a currency has: ISO 4217, where it is not two. */
@@ -146,26 +128,15 @@ rounded_price(const DecideCase *c, Decimal price)
 
 /* Whether two values of this field are the same thing, however they are written. */
 bool
-decide_same(const DecideCase *c, const DecideValue *a, const DecideValue *b)
+decide_same(const DecideCase *c, const DiffValue *a, const DiffValue *b)
 {
-	DecideClass class = decide_class(c->path);
 	Decimal		left;
 	Decimal		right;
 
-	if (a->type == VALUE_ABSENT || b->type == VALUE_ABSENT)
-		return a->type == b->type;
-	if (a->type == VALUE_OTHER || b->type == VALUE_OTHER)
-		return a->type == b->type && c->same(a, b);
-	if ((a->type == VALUE_NUMBER || class == CLASS_INVENTORY || is_money(c->path)) && as_number(a, &left) && as_number(b, &right) &&
-		(a->type == b->type || class != CLASS_OTHER || is_money(c->path)))
-	{
-		if (is_money(c->path))
-			return rounded_price(c, left) == rounded_price(c, right);
-		return class == CLASS_INVENTORY ? decimal_floor(left) == decimal_floor(right) : left == right;
-	}
-	if (a->type != b->type)
-		return false;
-	return class == CLASS_DESCRIPTION ? html_same(a->text, b->text) : text_same(trimmed(a->text), trimmed(b->text));
+	if (a->type != DIFF_NULL && b->type != DIFF_NULL && (is_money(c->path) || decide_class(c->path) == CLASS_INVENTORY) &&
+		as_number(a, &left) && as_number(b, &right))
+		return is_money(c->path) ? rounded_price(c, left) == rounded_price(c, right) : decimal_floor(left) == decimal_floor(right);
+	return merge_equal(c->kind, a, b);
 }
 
 /* How many bytes of a name are shown: no half character of UTF-8. */
@@ -284,16 +255,16 @@ by_priority(const DecideCase *c, bool named_only, DecideResult *result)
 bool
 had_value(const DecideCase *c)
 {
-	return c->facts->was_set == NOT_KNOWN ? c->based && c->base.type != VALUE_ABSENT : c->facts->was_set == YES;
+	return c->facts->was_set == NOT_KNOWN ? c->based && c->base.type != DIFF_NULL : c->facts->was_set == YES;
 }
 
 /* One side has nothing: what was never there is filled from the other, what was taken away is for a person. */
 bool
 fill_missing(const DecideCase *c, DecideResult *result)
 {
-	bool		local = c->local.type == VALUE_ABSENT;
+	bool		local = c->local.type == DIFF_NULL;
 
-	if (!local && c->shopify.type != VALUE_ABSENT)
+	if (!local && c->shopify.type != DIFF_NULL)
 		return false;
 	if (had_value(c))
 		return decided(result, MANUAL, TAKE_NOTHING, "value_removed", "%s has no value any more, the other side has one",
@@ -306,18 +277,18 @@ fill_missing(const DecideCase *c, DecideResult *result)
 static bool
 decide_existence(const DecideCase *c, DecideResult *result)
 {
-	bool		local = c->local.type == VALUE_ABSENT;
-	const DecideValue *left = local ? &c->shopify : &c->local;
-	const DecideValue *base = local || c->facts->base_local.type == VALUE_ABSENT ? &c->base : &c->facts->base_local;
+	bool		local = c->local.type == DIFF_NULL;
+	const DiffValue *left = local ? &c->shopify : &c->local;
+	const DiffValue *base = local || c->facts->base_local.type == DIFF_NULL ? &c->base : &c->facts->base_local;
 	const char *side = local ? "the catalogue" : "Shopify";
 
-	if (!local && c->shopify.type != VALUE_ABSENT)
+	if (!local && c->shopify.type != DIFF_NULL)
 		return false;
 	if (c->facts->partial == YES)
 		return decided(result, EQUAL, TAKE_NOTHING, "partial_reading", "it was not in a partial reading, which says nothing about %s", side);
 	if (!had_value(c))
 		return fill_missing(c, result);
-	if (!c->based || base->type == VALUE_ABSENT || !decide_same(c, left, base))
+	if (!c->based || base->type == DIFF_NULL || !decide_same(c, left, base))
 		return decided(result, MANUAL, TAKE_NOTHING, "deleted_and_changed", "deleted in %s, changed on the other side", side);
 	return decided(result, APPLY_RULE, TAKE_ARCHIVED, local ? "deleted_locally" : "deleted_in_shopify",
 				   "deleted in %s, unchanged on the other side: to be archived after approval, not deleted", side);
@@ -352,17 +323,12 @@ checked(const DecideCase *c, DecideResult *result)
 static bool
 same_values(const DecideCase *c, DecideResult *result)
 {
-	DecideValue local = c->local;
-
 	if (!decide_same(c, &c->local, &c->shopify))
 		return false;
-	if (local.type == VALUE_ABSENT)
+	if (c->local.type == DIFF_NULL)
 		return decided(result, EQUAL, TAKE_NOTHING, "equal", "neither side has a value");
-	if (local.type == c->shopify.type && local.type != VALUE_OTHER && text_same(local.text, c->shopify.text))
-		return decided(result, EQUAL, TAKE_SHOPIFY, "equal", "both sides have the same value");
-	if (local.type == VALUE_OTHER)
-		return decided(result, EQUAL, TAKE_SHOPIFY, "equal", "both sides have the same values");
-	return decided(result, EQUAL, TAKE_SHOPIFY, "equal", "both sides have the same value, written differently");
+	return decided(result, EQUAL, TAKE_SHOPIFY, "equal", diff_equal(&c->local, &c->shopify) ? "both sides have the same value" :
+				   "both sides have the same value, written differently");
 }
 
 static void
@@ -399,7 +365,7 @@ decide_tree(const DecideCase *c, DecideResult *result)
 void
 decide_merge(const DecideCase *c, DecideResult *result)
 {
-	const DecideValue *own = c->facts->base_local.type == VALUE_ABSENT ? &c->base : &c->facts->base_local;
+	const DiffValue *own = c->facts->base_local.type == DIFF_NULL ? &c->base : &c->facts->base_local;
 	bool		local;
 	bool		shopify;
 
@@ -418,7 +384,7 @@ decide_merge(const DecideCase *c, DecideResult *result)
 		decided(result, USE_SHOPIFY, TAKE_SHOPIFY, "only_shopify_changed", "only Shopify's value changed since both agreed");
 	else if (local)
 		decided(result, USE_LOCAL, TAKE_LOCAL, "only_local_changed", "only the catalogue's value changed since both agreed");
-	else if (c->facts->agreed == YES)
+	else if (c->facts->agreed != NO && c->facts->base_local.type != DIFF_NULL)
 		decided(result, EQUAL, TAKE_NOTHING, "agreed", "neither side changed since both agreed, and their values were agreed to mean the same");
 	else
 		decided(result, MANUAL, TAKE_NOTHING, "drift", "neither side changed since they were last compared, and they differ");

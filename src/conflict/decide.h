@@ -18,7 +18,7 @@
 
 #include <stdint.h>
 
-#include "catalog/diff.h"
+#include "catalog/merge.h"
 #include "conflict/decimal.h"
 
 #define DECIDE_REASON	400		/* bytes of a reason, with its NUL */
@@ -28,21 +28,6 @@ typedef enum DecideClass
 {
 	CLASS_PRICE, CLASS_INVENTORY, CLASS_DESCRIPTION, CLASS_OTHER, CLASS_VARIANT, CLASS_PRODUCT
 } DecideClass;
-
-typedef enum DecideType
-{
-	VALUE_ABSENT,				/* null, "", [] or {} */
-	VALUE_NUMBER,				/* text holds its digits */
-	VALUE_TEXT,
-	VALUE_OTHER					/* compared by DecideCase.same only */
-} DecideType;
-
-typedef struct DecideValue
-{
-	DecideType	type;
-	DiffText	text;
-	const void *origin;			/* the caller's own */
-} DecideValue;
 
 typedef enum DecideAnswer
 {
@@ -104,7 +89,7 @@ typedef struct DecideRules
 	const DecideRule *rules;
 } DecideRules;
 
-/* What is known beside the three values.  Texts of NULL data, values that are absent, are not known. */
+/* What is known beside the three values.  Texts of NULL data and values of DIFF_NULL are not known. */
 typedef struct DecideFacts
 {
 	DiffText	vendor;
@@ -117,19 +102,19 @@ typedef struct DecideFacts
 	DecideAnswer local_tax_included;
 	DecideAnswer shopify_tax_included;
 	DecideAnswer scheduled_sale;
-	DecideValue local_compare_at;
-	DecideValue shopify_compare_at;
-	DecideValue approved_price;
+	DiffValue local_compare_at;
+	DiffValue shopify_compare_at;
+	DiffValue approved_price;
 	DecideAnswer was_set;		/* it had a value before */
 	DecideAnswer etilize_updated;
 	DecideAnswer manual_edit;
 	DecideAnswer locked;
-	DecideValue last_pushed;	/* what we sent to the shop last */
+	DiffValue last_pushed;	/* what we sent to the shop last */
 	DecideAnswer tracked;
 	DiffText	policy;			/* deny, continue */
 	DecideAnswer partial;		/* the side on which it is missing was read in part only */
-	DecideAnswer agreed;		/* base and base_local were agreed to mean the same */
-	DecideValue base_local;		/* our value when both were last compared, where it is not the shop's */
+	DecideAnswer agreed;		/* NO: base and base_local are but what was seen last, they were not agreed to mean the same */
+	DiffValue base_local;		/* our value when both were last compared, where it is not the shop's */
 	DecideTime	now;
 	DecideTime	erp_seen_at;
 	DecideTime	shopify_seen_at;
@@ -144,15 +129,15 @@ typedef struct DecideFacts
 
 typedef struct DecideCase
 {
-	DiffText	path;
+	DiffText	path;			/* of a field, its name, or the name of a class */
+	MergeKind	kind;			/* how its values compare */
 	bool		based;			/* both sides agreed on a value before, which may be none */
-	DecideValue base;
-	DecideValue local;
-	DecideValue shopify;
+	/* The values.  What merge_equal() takes for nothing has the type DIFF_NULL. */
+	DiffValue base;
+	DiffValue local;
+	DiffValue shopify;
 	const DecideRules *rules;	/* NULL: the shipped ones */
 	const DecideFacts *facts;
-	/* Whether two values of type VALUE_OTHER are the same. */
-	bool		(*same) (const DecideValue *a, const DecideValue *b);
 } DecideCase;
 
 typedef enum DecideOutcome
@@ -184,7 +169,7 @@ extern const char *const decide_class_names[];
 
 extern DecideClass decide_class(DiffText path);
 extern DiffText decide_short_name(DiffText path);
-extern bool decide_same(const DecideCase *c, const DecideValue *a, const DecideValue *b);
+extern bool decide_same(const DecideCase *c, const DiffValue *a, const DiffValue *b);
 extern void decide_tree(const DecideCase *c, DecideResult *result);
 extern void decide_merge(const DecideCase *c, DecideResult *result);
 

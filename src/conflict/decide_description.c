@@ -3,7 +3,7 @@
  *	  The description branch of the decision tree: the feed's text against what people wrote.
  */
 #include "conflict/decide_steps.h"
-#include "conflict/html.h"
+#include "conflict/description.h"
 
 #define NUMBER(n) decimal_format((n), (char[DECIMAL_TEXT]) {0})
 
@@ -17,22 +17,22 @@ edited(const DecideCase *c)
 		return facts->manual_edit == YES;
 	if (facts->locked == YES)
 		return true;
-	if (facts->last_pushed.type != VALUE_ABSENT)
+	if (facts->last_pushed.type != DIFF_NULL)
 		return !decide_same(c, &facts->last_pushed, &c->shopify);
 	return c->based && !decide_same(c, &c->base, &c->shopify);
 }
 
 static size_t
-text_length(const DecideValue *value)
+text_length(const DiffValue *value)
 {
-	return value->type == VALUE_TEXT ? html_text_length(value->text) : 0;
+	return value->type == DIFF_STRING ? description_length(value->text) : 0;
 }
 
 /* Whether the feed's new text is damaged, measured by the one that it replaces: the agreed one, else the shop's. */
 static bool
 damaged(const DecideCase *c, const DecideLimits *limits, DiffText name, DecideResult *result)
 {
-	const DecideValue *before = c->based && c->base.type != VALUE_ABSENT ? &c->base : &c->shopify;
+	const DiffValue *before = c->based && c->base.type != DIFF_NULL ? &c->base : &c->shopify;
 	size_t		was = text_length(before);
 	size_t		is = text_length(&c->local);
 	const char *fault;
@@ -47,7 +47,7 @@ damaged(const DecideCase *c, const DecideLimits *limits, DiffText name, DecideRe
 		result->rule = name;
 		return true;
 	}
-	fault = c->local.type == VALUE_TEXT ? html_fault(c->local.text) : "it is no text";
+	fault = c->local.type == DIFF_STRING ? description_fault(c->local.text) : "it is no text";
 	return fault != NULL &&
 		decided(result, MANUAL, TAKE_NOTHING, "description_invalid", "the feed's new description is not sound HTML: %s", fault);
 }
@@ -75,7 +75,7 @@ decide_description(const DecideCase *c, DecideResult *result)
 		decided(result, USE_LOCAL, TAKE_LOCAL, "etilize_updated", "Etilize updated it and nobody edited it");
 		return;
 	}
-	if (manual && c->local.type != VALUE_ABSENT && c->shopify.type != VALUE_ABSENT)
+	if (manual && c->local.type != DIFF_NULL && c->shopify.type != DIFF_NULL)
 		decided(result, MANUAL, TAKE_NOTHING, "manual_edit", "a person edited it");
 	else if (!fill_missing(c, result))
 		decided(result, MANUAL, TAKE_NOTHING, "source_unknown", "neither Etilize nor a person is known to have changed it, and the texts differ");

@@ -9,16 +9,9 @@
 #include "fmgr.h"
 #include "utils/builtins.h"
 
+#include "catalog/diff_tree.h"
 #include "conflict/decide_json.h"
 #include "conflict/moment.h"
-
-/* The value of type VALUE_OTHER: a container, or a boolean. */
-typedef struct OtherValue
-{
-	JsonbContainer *container;	/* NULL: a boolean */
-	bool		boolean;
-	bool		set;			/* its order means nothing */
-} OtherValue;
 
 static DiffText
 string_text(const JsonbValue *value)
@@ -34,115 +27,14 @@ numeric_text(Numeric number)
 	return (DiffText) {text, strlen(text)};
 }
 
-/* Reads one value; null, "", [] and {} are none. */
-DecideValue
-decide_value_read(const JsonbValue *value, DiffText path)
+/* Reads one value; what is nothing for fields of this kind is null. */
+DiffValue
+decide_value_read(Jsonb *value, MergeKind kind)
 {
-	DecideValue read = {.type = VALUE_ABSENT};
-	OtherValue *other;
+	static const DiffValue nothing = {.type = DIFF_NULL};
+	const DiffValue *tree = diff_value_tree(value);
 
-	switch (value->type)
-	{
-		case jbvNull:
-			return read;
-		case jbvNumeric:
-			read.type = VALUE_NUMBER;
-			read.text = numeric_text(value->val.numeric);
-			return read;
-		case jbvString:
-			read.text = string_text(value);
-			read.type = read.text.length == 0 ? VALUE_ABSENT : VALUE_TEXT;
-			return read;
-		default:
-			other = palloc0(sizeof(OtherValue));
-			other->set = diff_text_is(path, "tags");
-			if (value->type == jbvBinary)
-			{
-				other->container = value->val.binary.data;
-				if (JsonContainerSize(other->container) == 0)
-					return read;
-			}
-			else
-				other->boolean = value->val.boolean;
-			read.type = VALUE_OTHER;
-			read.origin = other;
-			return read;
-	}
-}
-
-DecideValue
-decide_value_read_jsonb(Jsonb *value, DiffText path)
-{
-	JsonbValue	item;
-
-	if (!JB_ROOT_IS_SCALAR(value))
-		JsonbToJsonbValue(value, &item);
-	else if (!JsonbExtractScalar(&value->root, &item))
-		elog(ERROR, "could not read a scalar jsonb");
-	return decide_value_read(&item, path);
-}
-
-static int
-by_text(const void *a, const void *b)
-{
-	return diff_key_compare(*(const DiffText *) a, *(const DiffText *) b);
-}
-
-/* The texts of an array, sorted, each once; NULL where it holds something else. */
-static DiffText *
-sorted_texts(JsonbContainer *container, size_t *count)
-{
-	JsonbIterator *iterator;
-	JsonbIteratorToken token;
-	JsonbValue	item;
-	DiffText   *texts;
-	size_t		n = 0;
-
-	if (!JsonContainerIsArray(container))
-		return NULL;
-	texts = palloc(sizeof(DiffText) * Max(JsonContainerSize(container), 1));
-	iterator = JsonbIteratorInit(container);
-	JsonbIteratorNext(&iterator, &item, true);
-	while ((token = JsonbIteratorNext(&iterator, &item, true)) == WJB_ELEM)
-	{
-		if (item.type != jbvString)
-			return NULL;
-		texts[n++] = string_text(&item);
-	}
-	qsort(texts, n, sizeof(DiffText), by_text);
-	*count = 0;
-	for (size_t i = 0; i < n; i++)
-		if (*count == 0 || by_text(&texts[*count - 1], &texts[i]) != 0)
-			texts[(*count)++] = texts[i];
-	return texts;
-}
-
-/* DecideCase.same */
-bool
-decide_value_same(const DecideValue *a, const DecideValue *b)
-{
-	const OtherValue *left = a->origin;
-	const OtherValue *right = b->origin;
-
-	if (left->container == NULL || right->container == NULL)
-		return left->container == right->container && left->boolean == right->boolean;
-	if (left->set)
-	{
-		size_t		n;
-		size_t		m;
-		DiffText   *mine = sorted_texts(left->container, &n);
-		DiffText   *theirs = sorted_texts(right->container, &m);
-
-		if (mine != NULL && theirs != NULL)
-		{
-			bool		same = n == m;
-
-			for (size_t i = 0; i < n && same; i++)
-				same = by_text(&mine[i], &theirs[i]) == 0;
-			return same;
-		}
-	}
-	return compareJsonbContainers(left->container, right->container) == 0;
+	return merge_equal(kind, tree, NULL) ? nothing : *tree;
 }
 
 /* Facts ------------------------------------------------------------------------------------------------------------------------ */
@@ -251,7 +143,7 @@ read_of(const JsonbValue *value, const char *where, DiffText key)
 }
 
 static void
-read_fact(DecideFacts *facts, const struct FactKey *fact, DiffText key, const JsonbValue *value, DiffText path)
+read_fact(DecideFacts *facts, const struct FactKey *fact, DiffText key, const JsonbValue *value, MergeKind kind)
 {
 	static const char where[] = "the context";
 	char	   *field = (char *) facts + fact->offset;
@@ -274,7 +166,7 @@ read_fact(DecideFacts *facts, const struct FactKey *fact, DiffText key, const Js
 			((DecideTime *) field)->known = true;
 			break;
 		case FACT_VALUE:
-			*(DecideValue *) field = decide_value_read(value, path);
+			*(DiffValue *) field = decide_value_read(JsonbValueToJsonb((JsonbValue *) value), kind);
 			break;
 		case FACT_LIMIT:
 			*(Decimal *) field = read_limit(value, where, key);
@@ -314,7 +206,7 @@ find_fact(DiffText key)
 
 /* Fills *out from an object of facts; null is not known.  strict: keys that nobody knows are refused.  Returns what "rules" holds, or NULL. */
 Jsonb *
-decide_facts_read(Jsonb *facts, DiffText path, bool strict, DecideFacts *out)
+decide_facts_read(Jsonb *facts, MergeKind kind, bool strict, DecideFacts *out)
 {
 	JsonbIterator *iterator;
 	JsonbValue	item;
@@ -344,7 +236,7 @@ decide_facts_read(Jsonb *facts, DiffText path, bool strict, DecideFacts *out)
 		if (fact->kind == FACT_RULES)
 			rules = JsonbValueToJsonb(&item);
 		else
-			read_fact(out, fact, key, &item, path);
+			read_fact(out, fact, key, &item, kind);
 	}
 	return rules;
 }

@@ -9,10 +9,8 @@
 
 #include "conflict/decide.h"
 
-extern DecideValue decide_value_read(const JsonbValue *value, DiffText path);
-extern DecideValue decide_value_read_jsonb(Jsonb *value, DiffText path);
-extern bool decide_value_same(const DecideValue *a, const DecideValue *b);
-extern Jsonb *decide_facts_read(Jsonb *facts, DiffText path, bool strict, DecideFacts *out);
+extern DiffValue decide_value_read(Jsonb *value, MergeKind kind);
+extern Jsonb *decide_facts_read(Jsonb *facts, MergeKind kind, bool strict, DecideFacts *out);
 extern DecideRules *decide_rules_read(Jsonb *rules);
 
 #endif

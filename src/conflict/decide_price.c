@@ -19,11 +19,11 @@ money_checked(const DecideCase *c, DecideResult *result)
 {
 	for (int side = 0; side < 2; side++)
 	{
-		const DecideValue *value = side == 0 ? &c->local : &c->shopify;
+		const DiffValue *value = side == 0 ? &c->local : &c->shopify;
 		const char *name = side == 0 ? "the catalogue's" : "Shopify's";
 		Decimal		amount;
 
-		if (value->type == VALUE_ABSENT)
+		if (value->type == DIFF_NULL)
 			continue;
 		if (!as_number(value, &amount))
 			return decided(result, MANUAL, TAKE_NOTHING, "not_a_number", "%s value is not an amount of money with up to 15 digits", name);
@@ -57,8 +57,8 @@ not_comparable(const DecideCase *c, DecideResult *result)
 bool
 price_checked(const DecideCase *c, DecideResult *result)
 {
-	bool		local = c->local.type != VALUE_ABSENT;
-	bool		shopify = c->shopify.type != VALUE_ABSENT;
+	bool		local = c->local.type != DIFF_NULL;
+	bool		shopify = c->shopify.type != DIFF_NULL;
 	Decimal		ours = 0;
 	Decimal		theirs = 0;
 	bool		our_zero;

@@ -201,11 +201,11 @@ wish(const DecideCase *c, DecideAction action)
 	switch (action)
 	{
 		case ACTION_PREFER_SHOPIFY:
-			return c->shopify.type == VALUE_ABSENT ? NO_RULE : RULE_SHOPIFY;
+			return c->shopify.type == DIFF_NULL ? NO_RULE : RULE_SHOPIFY;
 		case ACTION_PREFER_LOCAL:
-			return c->local.type == VALUE_ABSENT ? NO_RULE : RULE_LOCAL;
+			return c->local.type == DIFF_NULL ? NO_RULE : RULE_LOCAL;
 		case ACTION_PREFER_ETILIZE:
-			return c->local.type == VALUE_ABSENT || c->facts->etilize_updated != YES ? NO_RULE : RULE_LOCAL;
+			return c->local.type == DIFF_NULL || c->facts->etilize_updated != YES ? NO_RULE : RULE_LOCAL;
 		default:
 			return RULE_MANUAL;
 	}

@@ -88,9 +88,9 @@ taken_value(const DecideCase *c, const DecideResult *result, Jsonb *local, Jsonb
 	switch (result->take)
 	{
 		case TAKE_LOCAL:
-			return c->local.type == VALUE_ABSENT ? NULL : local;
+			return c->local.type == DIFF_NULL ? NULL : local;
 		case TAKE_SHOPIFY:
-			return c->shopify.type == VALUE_ABSENT ? NULL : shopify;
+			return c->shopify.type == DIFF_NULL ? NULL : shopify;
 		case TAKE_NUMBER:
 			return number_jsonb(result->number);
 		case TAKE_ARCHIVED:
@@ -134,7 +134,7 @@ decide(FunctionCallInfo fcinfo, const DecideArguments *positions)
 	Jsonb	   *value;
 	text	   *path;
 	DecideFacts known = decide_no_facts;
-	DecideCase	c = {.facts = &known,.same = decide_value_same};
+	DecideCase	c = {.facts = &known};
 	DecideResult result = {0};
 	Datum		values[4];
 	bool		nulls[4] = {false};
@@ -151,20 +151,21 @@ decide(FunctionCallInfo fcinfo, const DecideArguments *positions)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the field is empty"),
 				 errhint("Name a class such as price, a field such as title, or a path such as variants[SKU].price.")));
+	c.kind = merge_kind_of_path(c.path.data, c.path.length, palloc(c.path.length + 1));
 	if (facts != NULL)
 	{
-		Jsonb	   *own = decide_facts_read(facts, c.path, positions->strict, &known);
+		Jsonb	   *own = decide_facts_read(facts, c.kind, positions->strict, &known);
 
 		rules = rules == NULL ? own : rules;
 	}
 	c.rules = rules == NULL ? NULL : read_rules(cache, rules);
 	c.based = base != NULL;
 	if (base != NULL)
-		c.base = decide_value_read_jsonb(base, c.path);
+		c.base = decide_value_read(base, c.kind);
 	if (local != NULL)
-		c.local = decide_value_read_jsonb(local, c.path);
+		c.local = decide_value_read(local, c.kind);
 	if (shopify != NULL)
-		c.shopify = decide_value_read_jsonb(shopify, c.path);
+		c.shopify = decide_value_read(shopify, c.kind);
 
 	positions->decider(&c, &result);
 

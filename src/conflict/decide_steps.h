@@ -18,7 +18,7 @@ typedef enum DecideFound
 extern bool decided(DecideResult *result, DecideOutcome outcome, DecideTake take, const char *rule, const char *format,...)
 			__attribute__((format(printf, 5, 6)));
 extern bool tied(DecideResult *result, DiffText name, DiffText rival);
-extern bool as_number(const DecideValue *value, Decimal *number);
+extern bool as_number(const DiffValue *value, Decimal *number);
 extern Decimal rounded_price(const DecideCase *c, Decimal price);
 extern DecideFound branch_limits(const DecideCase *c, DecideLimits *limits, DiffText *name, const char *shipped_name, DecideResult *result);
 extern bool too_old(const DecideCase *c, DecideResult *result);

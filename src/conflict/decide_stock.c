@@ -15,9 +15,9 @@ stock_checked(const DecideCase *c, DecideResult *result)
 
 	if (c->facts->tracked == NO)
 		return decided(result, EQUAL, TAKE_NOTHING, "not_tracked", "Shopify does not keep stock of this variant, so there is nothing to decide");
-	if (c->local.type == VALUE_ABSENT || c->shopify.type == VALUE_ABSENT)
+	if (c->local.type == DIFF_NULL || c->shopify.type == DIFF_NULL)
 		return decided(result, EQUAL, TAKE_NOTHING, "not_stocked", "%s no stock of it at this location, so there is nothing to decide",
-					   c->local.type != VALUE_ABSENT ? "Shopify keeps" : c->shopify.type != VALUE_ABSENT ? "the ERP keeps" : "neither side keeps");
+					   c->local.type != DIFF_NULL ? "Shopify keeps" : c->shopify.type != DIFF_NULL ? "the ERP keeps" : "neither side keeps");
 	for (int side = 0; side < 2; side++)
 	{
 		if (!as_number(side == 0 ? &c->local : &c->shopify, &stock[side]))

@@ -406,6 +406,7 @@ BEGIN
 	END IF;
 	IF crawl.mode = 'full' THEN
 		PERFORM sync.shopify_full_gone(crawl.id, run_id);
+		PERFORM sync.spool_remove(crawl.file);
 	END IF;
 	RETURN NULL;
 END

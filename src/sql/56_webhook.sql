@@ -227,7 +227,7 @@ BEGIN
 			WHEN 'app' THEN
 				PERFORM sync.shopify_pause(connection, 'the app was removed from the shop; install it again, then sync_shopify_resume()', NULL);
 			ELSE
-				PERFORM sync.shopify_product_fetch(connection, remote_id, 1);
+				PERFORM sync.shopify_product_fetch(connection, remote_id, 1, CASE head.topic WHEN 'products/delete' THEN 'webhook' END);
 		END CASE;
 	END IF;
 	RETURN json_build_object('result', CASE WHEN useful THEN 'enqueued' ELSE 'ignored' END);

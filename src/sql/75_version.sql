@@ -30,17 +30,12 @@ BEGIN
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT CASE jsonb_typeof(change) WHEN 'array' THEN change -> 1 ELSE change -> 'new' END $$;
 	CREATE OR REPLACE FUNCTION sync.change_info(change jsonb) RETURNS jsonb
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT CASE jsonb_typeof(change) WHEN 'array' THEN change -> 2 ELSE change END $$;
+	REVOKE ALL ON FUNCTION sync.version_is_snapshot(integer, integer), sync.version_snapshot_every(), sync.change_old(jsonb), sync.change_new(jsonb),
+		sync.change_info(jsonb) FROM PUBLIC;
+	GRANT EXECUTE ON FUNCTION sync.change_old(jsonb), sync.change_new(jsonb), sync.change_info(jsonb) TO sync_viewer;
 	COMMENT ON FUNCTION sync.change_old(jsonb) IS 'The value before, of one field of sync.product_version.changes.';
 	COMMENT ON FUNCTION sync.change_new(jsonb) IS 'The value after, of one field of sync.product_version.changes.';
 	COMMENT ON FUNCTION sync.change_info(jsonb) IS 'What is the field''s own, of one field of sync.product_version.changes: rule, conflict, by.';
-	-- {"old":, "new":, ...} as it is kept.
-	CREATE OR REPLACE FUNCTION sync.change_pack(changes jsonb) RETURNS jsonb
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = '' AS $$
-		SELECT jsonb_object_agg(e.key, jsonb_build_array(e.value -> 'old', e.value -> 'new')
-									   || CASE WHEN r.rest = '{}' THEN '[]' ELSE jsonb_build_array(r.rest) END)
-		FROM jsonb_each(changes) e CROSS JOIN LATERAL (SELECT e.value - ARRAY['old', 'new'] AS rest) r
-	$$;
-
 	CREATE OR REPLACE VIEW sync.product_change WITH (security_barrier) AS
 	SELECT v.product_id, v.version, c.key AS path, nullif(sync.change_old(c.value), 'null') AS old_value, nullif(sync.change_new(c.value), 'null') AS new_value,
 		   v.kind, coalesce(i.info ->> 'source', v.source) AS source,
@@ -62,10 +57,15 @@ BEGIN
 	BEGIN
 		INSERT INTO sync.product_version (id, product_id, version, kind, document, changes, source, run_id, approved_by, approved_at, created_at)
 		SELECT coalesce(a.staging_id, nextval('sync.product_version_id_seq')), a.product_id, a.version, version_add.kind, CASE WHEN sync.version_is_snapshot(a.version, every) THEN a.document END,
-			   coalesce(sync.change_pack(a.change), '{}'), version_add.source, version_add.run_id, nullif(a.actor, 'product_sync'),
+			   coalesce(c.packed, '{}'), version_add.source, version_add.run_id, nullif(a.actor, 'product_sync'),
 			   CASE WHEN a.actor <> 'product_sync' THEN a.approved_at END, clock_timestamp()
 		FROM unnest(product_ids, versions, documents, changes, staging_ids, actors, approved)
-			AS a (product_id, version, document, change, staging_id, actor, approved_at);
+			AS a (product_id, version, document, change, staging_id, actor, approved_at)
+		-- {"old":, "new":, ...} as it is kept.
+		CROSS JOIN LATERAL (
+			SELECT jsonb_object_agg(e.key, jsonb_build_array(e.value -> 'old', e.value -> 'new')
+										   || CASE WHEN r.rest = '{}' THEN '[]' ELSE jsonb_build_array(r.rest) END) AS packed
+			FROM jsonb_each(a.change) e CROSS JOIN LATERAL (SELECT e.value - '{old,new}'::text[] AS rest) r) c;
 	END
 	$$;
 	REVOKE ALL ON FUNCTION sync.version_add(bigint[], integer[], text, jsonb[], jsonb[], text, bigint, bigint[], text[], timestamptz[]) FROM PUBLIC;

@@ -120,10 +120,11 @@ BEGIN
 END
 $$;
 
--- The variant that a path is of or within: variants[SKU]; NULL for a field of the product.
-CREATE FUNCTION sync.path_variant(path text) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
-	SELECT CASE WHEN starts_with(path, 'variants[') THEN sync.variant_path((sync.document_path(path))[2]) END
+-- Which variant a path is of, and whether it is the variant as a whole.  Both NULL for a field of the product.
+CREATE FUNCTION sync.path_sku(path text, OUT sku text, OUT whole boolean)
+LANGUAGE sql IMMUTABLE AS $$
+	SELECT k.keys[2], cardinality(k.keys) = 2
+	FROM (SELECT CASE WHEN starts_with(path, 'variants[') THEN sync.document_path(path) END AS keys) k
 $$;
 
 -- The newest change of each path of these products that was ever changed.
@@ -147,11 +148,13 @@ LANGUAGE plpgsql STABLE ROWS 30 SET search_path = '' AS $$
 #variable_conflict use_column
 BEGIN
 	RETURN QUERY
-	WITH newest AS MATERIALIZED (SELECT n.path, n.version, n.info FROM sync.newest_changes(ARRAY[field_origins.product_id]) n)
+	WITH newest AS MATERIALIZED (
+		SELECT n.path, n.version, n.info, k.sku, k.whole
+		FROM sync.newest_changes(ARRAY[field_origins.product_id]) n CROSS JOIN LATERAL sync.path_sku(n.path) k)
 	SELECT DISTINCT ON (o.path) o.path, o.version, o.info
 	FROM (SELECT w.path, n.version, n.info FROM unnest(paths) w (path) JOIN newest n ON n.path = w.path
 		  UNION ALL
-		  SELECT w.path, n.version, n.info FROM unnest(paths) w (path) JOIN newest n ON n.path = sync.path_variant(w.path)
+		  SELECT w.path, n.version, n.info FROM unnest(paths) w (path) CROSS JOIN LATERAL sync.path_sku(w.path) k JOIN newest n ON n.sku = k.sku AND n.whole
 		  UNION ALL
 		  SELECT w.path, v.version, '{}' FROM unnest(paths) w (path)
 		  JOIN sync.product_version v ON v.product_id = field_origins.product_id AND v.version = 1 AND v.kind = 'create') o

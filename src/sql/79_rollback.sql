@@ -65,9 +65,9 @@ BEGIN
 		SELECT w.product_id, min(w.version) AS version, (array_agg(w.document))[1] AS document,
 			   array_agg(sync.path_label(w.path, true) ORDER BY w.path COLLATE "C") FILTER (WHERE w.old_value IS DISTINCT FROM w.new_value AND w.kept IS NULL) AS labels,
 			   count(*) FILTER (WHERE w.old_value IS DISTINCT FROM w.new_value AND w.kept IS NOT NULL) AS n_kept,
-			   bool_or(w.old_value IS NOT NULL AND w.kept IS NULL AND w.new_value IS NULL AND w.path = sync.path_variant(w.path)) AS removes,
+			   bool_or(w.old_value IS NOT NULL AND w.kept IS NULL AND w.new_value IS NULL AND k.whole) AS removes,
 			   jsonb_object_agg(w.path, jsonb_build_object('source', w.source, 'value', w.undone)) AS undoes
-		FROM wanted w GROUP BY w.product_id),
+		FROM wanted w CROSS JOIN LATERAL sync.path_sku(w.path) k GROUP BY w.product_id),
 	entry AS (
 		INSERT INTO sync.staging (run_id, kind, title, sku, reason, confidence, method, evidence, flags, product_id, base_version, decision, state,
 								  decided_by, decided_at, decided_how)
@@ -171,7 +171,7 @@ BEGIN
 		FROM sync.product_version v WHERE v.product_id = ANY (product_ids) AND v.run_id = rollback_fields.run_id),
 	made AS MATERIALIZED (SELECT o.product_id, o.version, o.source FROM own o WHERE o.kind = 'create'),
 	change AS MATERIALIZED (
-		SELECT t.*, sync.path_variant(t.path) AS variant
+		SELECT t.*, k.sku, k.whole
 		FROM (SELECT o.product_id, c.key AS path, max(o.version) AS version,
 					 (array_agg(sync.change_old(c.value) ORDER BY o.version))[1] AS before,
 					 (array_agg(sync.change_new(c.value) ORDER BY o.version DESC))[1] AS after,
@@ -179,19 +179,21 @@ BEGIN
 					 (array_agg(o.staging_id ORDER BY o.version DESC))[1] AS staging_id
 			  FROM own o CROSS JOIN LATERAL jsonb_each(o.changes) c
 			  WHERE o.product_id NOT IN (SELECT m.product_id FROM made m)
-			  GROUP BY o.product_id, c.key) t),
+			  GROUP BY o.product_id, c.key) t
+		CROSS JOIN LATERAL sync.path_sku(t.path) k),
 	later AS MATERIALIZED (
 		SELECT v.product_id, v.version, v.kind, coalesce(i.info ->> 'by', i.info ->> 'approved_by', v.approved_by, 'product_sync') AS actor, v.source,
-			   c.key AS path, sync.change_new(c.value) AS after,
-			   sync.path_variant(c.key) AS variant
-		FROM sync.product_version v CROSS JOIN LATERAL jsonb_each(v.changes) c CROSS JOIN LATERAL (SELECT sync.change_info(c.value) AS info) i
-		WHERE v.product_id = ANY (product_ids) AND v.run_id IS DISTINCT FROM rollback_fields.run_id
-		  AND v.version > (SELECT min(o.version) FROM own o WHERE o.product_id = v.product_id)),
+			   c.key AS path, sync.change_new(c.value) AS after, k.sku, k.whole
+		FROM (SELECT o.product_id, min(o.version) AS version FROM own o GROUP BY o.product_id) f
+		JOIN sync.product_version v ON v.product_id = f.product_id AND v.version > f.version AND v.run_id IS DISTINCT FROM rollback_fields.run_id
+		CROSS JOIN LATERAL jsonb_each(v.changes) c
+		CROSS JOIN LATERAL (SELECT sync.change_info(c.value) AS info) i
+		CROSS JOIN LATERAL sync.path_sku(c.key) k),
 	-- The newest change since of the same field, of the variant that it is within, or within the variant that it is.
 	since AS (
 		SELECT DISTINCT ON (c.product_id, c.path) c.product_id, c.path, l.version, l.kind, l.actor, l.source, l.path = c.path AND l.after = c.after AS same
 		FROM change c
-		JOIN later l ON l.product_id = c.product_id AND l.version > c.version AND (l.path = c.path OR l.path = c.variant OR l.variant = c.path)
+		JOIN later l ON l.product_id = c.product_id AND l.version > c.version AND (l.path = c.path OR l.sku = c.sku AND (l.whole OR c.whole))
 		ORDER BY c.product_id, c.path, l.version DESC)
 	SELECT array_agg(f) INTO result
 	FROM (SELECT ROW(c.product_id, c.path, c.before, c.source, sync.staged_value(c.staging_id, c.path, c.after),
