@@ -276,6 +276,7 @@ BEGIN
 				ANALYZE sync.staging (run_id, connection, kind, decision, state, sku, product_id, product_no);
 				ANALYZE sync.staging_field (staging_id, decision);
 				PERFORM sync.run_move(run.id, 'review_pending');
+				PERFORM sync.conflicts_notify(run.id);
 				-- The merge decided about its entries itself.
 				PERFORM sync.job_enqueue('stage_finish', run.id) WHERE run.kind <> 'shopify_down';
 			WHEN 'review_pending' THEN

@@ -132,6 +132,7 @@ BEGIN
 		SELECT DISTINCT c.name FROM sync.job j JOIN sync.connection c ON c.name = j.payload ->> 'connection' AND c.enabled
 		WHERE j.id = ANY (job_ids)
 	LOOP
+		PERFORM sync.conflicts_due(shop);
 		CONTINUE WHEN NOT EXISTS (SELECT FROM sync.shopify_product m WHERE m.connection = shop AND m.merge_due);
 		IF EXISTS (SELECT FROM sync.run r WHERE r.connection = shop AND r.active) THEN
 			-- It may be past its merge.
