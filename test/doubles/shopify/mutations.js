@@ -4,6 +4,8 @@
 const { numberOf } = require('./store.js');
 
 const mutations = {
+	...require('./products.js').mutations,
+	...require('./inventory.js').mutations,
 	bulkOperationRunQuery: ({ query }, { bulk }) => bulk.start(query),
 	bulkOperationCancel: ({ id }, { bulk }) => bulk.cancel(numberOf(id, 'BulkOperation')),
 	webhookSubscriptionCreate: ({ topic, webhookSubscription }, { webhooks }) => webhooks.create(topic, webhookSubscription),
