@@ -52,8 +52,8 @@ BEGIN
 	RETURN result;
 END $$;
 CREATE VIEW pg_temp.version AS
-SELECT product_id, version, kind, document IS NOT NULL AS whole, v.source, run_id IS NOT NULL AS run, staging_id, approved_by = session_user AS by_me,
-	   (SELECT jsonb_object_agg(c.key, jsonb_build_array(c.value -> 'old', c.value -> 'new')) FROM jsonb_each(changes) c) AS changes
+SELECT product_id, version, kind, document IS NOT NULL AS whole, v.source, run_id IS NOT NULL AS run, CASE WHEN v.id > 0 THEN v.id END AS staging_id, approved_by = session_user AS by_me,
+	   (SELECT jsonb_object_agg(c.key, c.value) FROM jsonb_each(changes) c) AS changes
 FROM sync.product_version v;
 
 -- Approved fields only, each with where it came from and who said yes.

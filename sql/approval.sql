@@ -179,4 +179,4 @@ UPDATE sync.staging SET decision = 'approved' WHERE id = 1;
 UPDATE sync.staging_field SET decision = 'rejected' WHERE staging_id = 2;
 UPDATE sync.product SET title = 'By hand' WHERE id = 1;
 SELECT * FROM pg_temp.entry WHERE id <= 2 ORDER BY id;
-SELECT product_id, version, kind, changes -> 'title' -> 'new' AS title FROM sync.product_version;
+SELECT product_id, version, kind, changes -> 'title' -> 1 AS title FROM sync.product_version;

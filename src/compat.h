@@ -31,6 +31,13 @@
 #define ps_create_wait_event_set(n) CreateWaitEventSet(TopMemoryContext, (n))
 #endif
 
+/* 16: which indexes are meant is one more argument. */
+#if PG_VERSION_NUM >= 160000
+#define ps_insert_index_tuples(result, slot, estate) ExecInsertIndexTuples((result), (slot), (estate), false, false, NULL, NIL, false)
+#else
+#define ps_insert_index_tuples(result, slot, estate) ExecInsertIndexTuples((result), (slot), (estate), false, false, NULL, NIL)
+#endif
+
 /* 16: one function for the ownership of all kinds of objects. */
 #if PG_VERSION_NUM >= 160000
 #define ps_owns_database(database) object_ownercheck(DatabaseRelationId, (database), GetUserId())

@@ -216,9 +216,9 @@ show(<<"END");
 SELECT kind, decision, state, method, count(*) FROM sync.staging WHERE run_id = $next GROUP BY kind, decision, state, method ORDER BY kind DESC, decision
 END
 show(<<"END");
-SELECT p.handle, v.version, c.key AS field, left(c.value ->> 'old', 24) AS old, left(c.value ->> 'new', 24) AS new, v.source, left(v.approved_by, 20) AS "approved by"
-FROM sync.product_version v JOIN sync.product p ON p.id = v.product_id CROSS JOIN LATERAL jsonb_each(v.changes) c
-WHERE v.run_id = $next ORDER BY v.id, c.key LIMIT 6
+SELECT p.handle, c.version, c.path AS field, left(c.old_value #>> '{}', 24) AS old, left(c.new_value #>> '{}', 24) AS new, c.source, left(c.actor, 20) AS "approved by"
+FROM sync.product_change c JOIN sync.product p ON p.id = c.product_id
+WHERE c.run_id = $next ORDER BY c.at, c.product_id, c.path LIMIT 6
 END
 
 chapter('The same feed once more', 'The same content is nothing to do, and the run says so.');

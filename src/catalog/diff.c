@@ -37,8 +37,8 @@ diff_key_compare(DiffText a, DiffText b)
 }
 
 /* The member of this key, or NULL where there is none or its value is null. */
-static const DiffValue *
-member(const DiffValue *object, DiffText key)
+const DiffValue *
+diff_member(const DiffValue *object, DiffText key)
 {
 	size_t		low = 0;
 	size_t		high = object == NULL ? 0 : object->count;
@@ -169,7 +169,7 @@ image_equal(const DiffValue *old_image, const DiffValue *new_image)
 		return diff_equal(old_image, new_image);
 	for (size_t i = 0; i < new_image->count; i++)
 	{
-		const DiffValue *old_value = member(old_image, new_image->keys[i]);
+		const DiffValue *old_value = diff_member(old_image, new_image->keys[i]);
 		const DiffValue *new_value = &new_image->items[i];
 
 		if (old_value == NULL ? new_value->type != DIFF_NULL : !diff_equal(old_value, new_value))
@@ -235,7 +235,7 @@ diff_map(DiffRun *run, const DiffValue *old_map, const DiffValue *new_map)
 	for (size_t i = 0; i < new_map->count; i++)
 	{
 		run->path.keys[depth] = new_map->keys[i];
-		diff_leaf(run, member(old_map, new_map->keys[i]), &new_map->items[i]);
+		diff_leaf(run, diff_member(old_map, new_map->keys[i]), &new_map->items[i]);
 	}
 	run->path.count = depth;
 	return true;
@@ -268,8 +268,8 @@ diff_variant(DiffRun *run, const DiffValue *old_variant, const DiffValue *new_va
 		if (old_variant == NULL || (map && value->type == DIFF_NULL))
 			continue;
 		if (!map)
-			diff_leaf(run, member(old_variant, name), value);
-		else if (!diff_map(run, member(old_variant, name), value))
+			diff_leaf(run, diff_member(old_variant, name), value);
+		else if (!diff_map(run, diff_member(old_variant, name), value))
 			return false;
 	}
 	run->path.count = depth;
@@ -285,7 +285,7 @@ diff_variants(DiffRun *run, const DiffValue *old_variants, const DiffValue *new_
 	{
 		run->path.keys[1] = new_variants->keys[i];
 		run->path.count = 2;
-		if (!diff_variant(run, member(old_variants, new_variants->keys[i]), &new_variants->items[i]))
+		if (!diff_variant(run, diff_member(old_variants, new_variants->keys[i]), &new_variants->items[i]))
 			return false;
 	}
 	return true;
@@ -305,7 +305,7 @@ diff_documents(const DiffValue *old_document, const DiffValue *new_document, Dif
 	for (size_t i = 0; i < new_document->count && run.result == DIFF_OK; i++)
 	{
 		DiffText	name = new_document->keys[i];
-		const DiffValue *old_value = member(old_document, name);
+		const DiffValue *old_value = diff_member(old_document, name);
 		const DiffValue *new_value = &new_document->items[i];
 		bool		variants = diff_text_is(name, "variants");
 

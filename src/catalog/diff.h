@@ -77,6 +77,7 @@ diff_text_is(DiffText text, const char *word)
 
 extern bool diff_is_name(DiffText text);
 extern int	diff_key_compare(DiffText a, DiffText b);
+extern const DiffValue *diff_member(const DiffValue *object, DiffText key);
 extern bool diff_equal(const DiffValue *a, const DiffValue *b);
 extern DiffResult diff_documents(const DiffValue *old_document, const DiffValue *new_document, DiffCallback callback, void *context,
 								 DiffPath *wrong);

@@ -16,7 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 
-#include "diff.h"
+#include "catalog/diff_tree.h"
 
 PG_FUNCTION_INFO_V1(ps_document_diff);
 PG_FUNCTION_INFO_V1(ps_document_path);
@@ -105,8 +105,9 @@ value_from_container(DiffValue *value, JsonbContainer *container, int depth)
 	value->items = items;
 }
 
-static DiffValue *
-document_tree(Jsonb *document)
+/* A document as the kernels read it; null where it is no object.  It points into the jsonb. */
+DiffValue *
+diff_tree(Jsonb *document)
 {
 	DiffValue  *tree = palloc0(sizeof(DiffValue));
 
@@ -117,8 +118,23 @@ document_tree(Jsonb *document)
 	return tree;
 }
 
-static text *
-path_text(const DiffPath *path)
+/* Any value as the kernels read it. */
+DiffValue *
+diff_value_tree(Jsonb *value)
+{
+	DiffValue  *tree = palloc0(sizeof(DiffValue));
+	JsonbValue *scalar = palloc(sizeof(JsonbValue));
+
+	if (!JB_ROOT_IS_SCALAR(value))
+		value_from_container(tree, &value->root, 1);
+	else if (JsonbExtractScalar(&value->root, scalar))
+		value_from_jsonb(tree, scalar, 1);
+	return tree;
+}
+
+/* A path's name. */
+text *
+diff_path_text(const DiffPath *path)
 {
 	size_t		length = diff_path_format(path, NULL, 0);
 	text	   *result = palloc(VARHDRSZ + length);
@@ -146,8 +162,9 @@ typedef struct DiffRows
 	ReturnSetInfo *set;
 } DiffRows;
 
-static Datum
-value_datum(const DiffValue *value, bool *isnull)
+/* A value as jsonb; null where there is none. */
+Datum
+diff_value_datum(const DiffValue *value, bool *isnull)
 {
 	*isnull = value == NULL || value->type == DIFF_NULL;
 	return *isnull ? (Datum) 0 : JsonbPGetDatum(JsonbValueToJsonb((JsonbValue *) value->origin));
@@ -161,10 +178,27 @@ emit_row(void *context, const DiffPath *path, const DiffValue *old_value, const 
 	Datum		values[3];
 	bool		nulls[3] = {false, false, false};
 
-	values[0] = PointerGetDatum(path_text(path));
-	values[1] = value_datum(old_value, &nulls[1]);
-	values[2] = value_datum(new_value, &nulls[2]);
+	values[0] = PointerGetDatum(diff_path_text(path));
+	values[1] = diff_value_datum(old_value, &nulls[1]);
+	values[2] = diff_value_datum(new_value, &nulls[2]);
 	tuplestore_putvalues(rows->set->setResult, rows->set->setDesc, values, nulls);
+}
+
+/* Raises an error for a tree that is not shaped like a document. */
+void
+diff_check(DiffResult result, const DiffPath *wrong)
+{
+	if (result == DIFF_NOT_OBJECT)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 wrong->count == 0 ? errmsg("product document is not a JSON object") :
+				 errmsg("\"%s\" of a product document is not a JSON object", text_to_cstring(diff_path_text(wrong)))));
+	if (result == DIFF_BAD_NAME)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("product document has a field \"%s\"", text_to_cstring(diff_path_text(wrong))),
+				 errdetail("Names of fields are of small letters, digits and underscores."),
+				 errhint("Other names belong into metafields or attributes.")));
 }
 
 /* sync.document_diff(old jsonb, new jsonb): the fields at which new differs from old. */
@@ -173,27 +207,16 @@ ps_document_diff(PG_FUNCTION_ARGS)
 {
 	DiffRows	rows;
 	DiffPath	wrong = {0};
-	DiffValue  *old_tree = document_tree(PG_GETARG_JSONB_P(0));
-	DiffValue  *new_tree = document_tree(PG_GETARG_JSONB_P(1));
+	DiffValue  *old_tree = diff_tree(PG_GETARG_JSONB_P(0));
+	DiffValue  *new_tree = diff_tree(PG_GETARG_JSONB_P(1));
 	DiffResult	result;
 
 	InitMaterializedSRF(fcinfo, 0);
 	rows.set = (ReturnSetInfo *) fcinfo->resultinfo;
 	result = diff_documents(old_tree, new_tree, emit_row, &rows, &wrong);
-	if (result == DIFF_NOT_OBJECT)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 wrong.count == 0 ? errmsg("product document is not a JSON object") :
-				 errmsg("\"%s\" of a product document is not a JSON object", text_to_cstring(path_text(&wrong)))));
-	if (result == DIFF_BAD_NAME)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("product document has a field \"%s\"", text_to_cstring(path_text(&wrong))),
-				 errdetail("Names of fields are of small letters, digits and underscores."),
-				 errhint("Other names belong into metafields or attributes.")));
+	diff_check(result, &wrong);
 	return (Datum) 0;
 }
-
 /* sync.document_path(path text): its keys. */
 Datum
 ps_document_path(PG_FUNCTION_ARGS)

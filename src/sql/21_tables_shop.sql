@@ -21,6 +21,7 @@ BEGIN
 		scopes text[],
 		api_version text,
 		token_expires_at timestamptz,
+		token_renew_at timestamptz,
 		paused_reason text,
 		checked_at timestamptz
 	);
@@ -100,6 +101,10 @@ BEGIN
 		newest timestamptz,
 		watermark timestamptz,
 		events_since timestamptz,
+		chain bigint NOT NULL DEFAULT 0,
+		expected bigint,
+		loads integer NOT NULL DEFAULT 0,
+		wanted bigint[] NOT NULL DEFAULT '{}',
 		started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 		read_at timestamptz,
 		finished_at timestamptz,
@@ -109,6 +114,13 @@ BEGIN
 	CREATE INDEX shopify_crawl_connection_idx ON sync.shopify_crawl (connection, id);
 	COMMENT ON TABLE sync.shopify_crawl IS 'Each reading of a shop, by pages of what changed or whole by a bulk operation. Only a complete one moves the watermark, only a complete full one is evidence that something is gone.';
 	COMMENT ON COLUMN sync.shopify_crawl.watermark IS 'By the shop''s clock: every change up to then is in the mirror. Set when the reading is complete.';
+	COMMENT ON COLUMN sync.shopify_crawl.newest IS 'The newest change that was seen, by the shop''s clock.';
+	COMMENT ON COLUMN sync.shopify_crawl.events_since IS 'Deletions are known up to then.';
+	COMMENT ON COLUMN sync.shopify_crawl.chain IS 'Products that the present chain of cursors has given: Shopify ends one after 25,000.';
+	COMMENT ON COLUMN sync.shopify_crawl.expected IS 'Products that a bulk operation''s result holds.';
+	COMMENT ON COLUMN sync.shopify_crawl.loads IS 'How often the result was loaded: its lines do not survive a crash.';
+	COMMENT ON COLUMN sync.shopify_crawl.wanted IS 'Products that are yet to be read one by one, since a page cut them short or an event says that they are gone.';
+	COMMENT ON COLUMN sync.shopify_crawl.read_at IS 'When the last page was read, or the result was loaded.';
 	COMMENT ON COLUMN sync.shopify_crawl.bulk_id IS 'The number in gid://shopify/BulkOperation/NUMBER.';
 
 	CREATE UNLOGGED TABLE sync.shopify_bulk_line (
@@ -280,11 +292,15 @@ BEGIN
 		received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 		body_bytes bigint NOT NULL DEFAULT 0,
 		outcome text NOT NULL CHECK (outcome IN ('enqueued', 'duplicate', 'ignored', 'refused')),
-		reason text
-	);
+		reason text,
+		more bigint NOT NULL DEFAULT 0
+	) WITH (fillfactor = 90);
 	CREATE UNIQUE INDEX webhook_event_id_idx ON sync.webhook_event (connection, webhook_id) WHERE outcome IN ('enqueued', 'ignored');
 	CREATE INDEX webhook_event_received_at_idx ON sync.webhook_event (received_at);
+	CREATE INDEX webhook_event_refused_idx ON sync.webhook_event (received_at) WHERE outcome IN ('refused', 'duplicate');
 	COMMENT ON TABLE sync.webhook_event IS 'Each webhook that arrived, and what became of it. Bodies are not kept: a webhook is a hint to read the product again.';
+
+	COMMENT ON COLUMN sync.webhook_event.more IS 'How many more were refused or repeated about then that got no row of their own.';
 
 	CREATE TABLE sync.webhook_subscription (
 		id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -304,19 +320,24 @@ BEGIN
 
 	-- Versions: small rows with few indexes, since there are many of them ----------------------------------------------------------
 
-	ALTER TABLE sync.product_version DROP CONSTRAINT product_version_pkey, DROP COLUMN id,
-		DROP CONSTRAINT product_version_product_id_version_key, ADD PRIMARY KEY (product_id, version),
-		DROP CONSTRAINT product_version_staging_id_key,
+	-- A version has the number of the staging entry that it applied, so the primary key is what keeps an entry from being applied twice.
+	-- Those without an entry count downwards from -1.
+	ALTER TABLE sync.product_version DROP CONSTRAINT product_version_pkey, ALTER COLUMN id DROP IDENTITY,
 		DROP CONSTRAINT product_version_kind_check, ADD CHECK (kind ~ '^[a-z_]{1,30}$');
-	CREATE UNIQUE INDEX product_version_staging_id_idx ON sync.product_version (staging_id) WHERE staging_id IS NOT NULL;
+	CREATE SEQUENCE sync.product_version_id_seq INCREMENT BY -1 OWNED BY sync.product_version.id;
+	UPDATE sync.product_version v SET id = coalesce(v.staging_id, nextval('sync.product_version_id_seq'));
+	ALTER TABLE sync.product_version ADD PRIMARY KEY (id), DROP COLUMN staging_id;
 	CREATE INDEX product_version_run_id_idx ON sync.product_version USING brin (run_id) WITH (pages_per_range = 32, autosummarize = on);
-	COMMENT ON TABLE sync.product_version IS 'One row for each accepted change of a product, by whom and from where. Read it with sync_as_of(), sync_diff() and sync_blame(). That staging_id is unique makes applying twice impossible.';
+	COMMENT ON TABLE sync.product_version IS 'One row for each accepted change of a product, by whom and from where. Read it with sync_as_of(), sync_diff() and sync_blame(), or sync.product_change.';
+	COMMENT ON COLUMN sync.product_version.id IS 'That of the staging entry that was applied, which makes applying twice impossible; negative where there was none, as of an edit by hand.';
 	COMMENT ON COLUMN sync.product_version.kind IS 'create, update, manual (an edit by hand), rollback.';
 	COMMENT ON COLUMN sync.product_version.document IS 'The whole product as it is with this version: on version 1 and every version_snapshot_every-th.';
-	COMMENT ON COLUMN sync.product_version.changes IS 'By path: old and new; rule, conflict, source where they are the field''s own.';
+	COMMENT ON COLUMN sync.product_version.changes IS 'By path [before, after], with a third element where a field has a rule, a conflict or a person of its own. sync.product_change shows a row a field.';
 	COMMENT ON COLUMN sync.product_version.source IS 'The connection that the change came from; of an edit by hand how it was made; rollback.';
-	COMMENT ON COLUMN sync.product_version.approved_at IS 'When the person or machine in approved_by said yes; null where that was when the version was made, at created_at.';
+	COMMENT ON COLUMN sync.product_version.approved_by IS 'The person who approved it, or edited by hand; null where nobody had to: product_sync itself.';
+	COMMENT ON COLUMN sync.product_version.approved_at IS 'When that person said yes; null where that was when the version was made, at created_at.';
 
+	COMMENT ON COLUMN sync.staging.flags IS 'unknown_to_erp, inactive_in_erp, shared_match, split_match, link_contradicted, new_variant, sku_taken, stale, audit, gone_in_shop, changed_since, variant_removed: what a reviewer should look at.';
 	-- A rollback is a run of no connection: it neither waits for the runs of one nor keeps them waiting.
 	ALTER TABLE sync.run ALTER COLUMN connection DROP NOT NULL;
 	ALTER TABLE sync.staging ALTER COLUMN connection DROP NOT NULL;

@@ -154,12 +154,17 @@ BEGIN
 				WHEN 'count' THEN good := value::bigint >= 0;
 				WHEN 'bytes' THEN good := value::bigint >= 0;
 				WHEN 'per second' THEN good := value::numeric > 0;
+				WHEN 'secret reference' THEN good := value ~ '^((vault|file|env):[A-Za-z0-9_.-]+(, ?(vault|file|env):[A-Za-z0-9_.-]+)*)?$';
 				ELSE good := value IS NOT NULL;
 			END CASE;
 		EXCEPTION WHEN data_exception THEN
 			good := false;
 		END;
-		IF good IS NOT TRUE THEN
+		IF good IS NOT TRUE AND unit = 'secret reference' THEN
+			-- It may be the secret itself: not repeated.
+			RAISE EXCEPTION 'setting "%" does not say where the secret is', name
+				USING ERRCODE = 'invalid_parameter_value', HINT = 'It is vault:NAME, file:NAME or env:NAME, never the secret itself.';
+		ELSIF good IS NOT TRUE THEN
 			RAISE EXCEPTION 'setting "%" cannot be "%"', name, coalesce(value, 'null')
 				USING ERRCODE = 'invalid_parameter_value',
 					  DETAIL = format('Its unit is %s.', CASE unit WHEN 'share' THEN 'a share from 0 to 1' WHEN '' THEN 'text'

@@ -203,8 +203,9 @@ BEGIN
 	IF to_regprocedure(format('sync.%I(bigint,jsonb)', 'failed_' || job.kind)) IS NOT NULL THEN
 		EXECUTE format('SELECT sync.%I($1, $2)', 'failed_' || job.kind) USING job.id, error;
 	END IF;
+	-- An address may be signed, and so as good as a key.
 	INSERT INTO sync.dead_letter (job_id, kind, run_id, payload, attempt, error)
-	VALUES (job.id, job.kind, job.run_id, job.payload, job.attempt, error);
+	VALUES (job.id, job.kind, job.run_id, job.payload - 'url', job.attempt, error);
 	INSERT INTO sync.job_history (id, kind, run_id, attempt, outcome, created_at)
 	VALUES (job.id, job.kind, job.run_id, job.attempt, 'failed', job.created_at);
 	DELETE FROM sync.job j WHERE j.id = job.id;

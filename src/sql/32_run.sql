@@ -147,9 +147,9 @@ BEGIN
 	IF NOT FOUND OR NOT source.enabled THEN
 		RAISE EXCEPTION 'connection "%" is %', run_start.connection, CASE WHEN source.name IS NULL THEN 'missing' ELSE 'not enabled' END
 			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'sync.connection lists the connections.';
-	ELSIF source.kind::text <> run_start.kind THEN
+	ELSIF source.kind::text <> split_part(run_start.kind, '_', 1) THEN
 		-- The run would be the one active run of the connection, and keep its own kind out until it has failed.
-		RAISE EXCEPTION 'connection "%" is of kind %, not %', source.name, source.kind, run_start.kind
+		RAISE EXCEPTION 'connection "%" is of kind %, not %', source.name, source.kind, split_part(run_start.kind, '_', 1)
 			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'sync.connection lists the connections.';
 	END IF;
 	LOOP
@@ -256,13 +256,19 @@ BEGIN
 				PERFORM sync.run_move(run.id, 'downloading');
 				PERFORM sync.job_enqueue('etilize_download', run.id, jsonb_build_object('feed_file_id', run.feed_file_id));
 			WHEN 'downloading' THEN
-				PERFORM sync.run_leave_downloading(run.id);
+				IF run.kind = 'shopify_down' THEN
+					PERFORM sync.shopify_leave_downloading(run.id);
+				ELSE
+					PERFORM sync.run_leave_downloading(run.id);
+				END IF;
 			WHEN 'processing' THEN
 				PERFORM sync.run_leave_processing(run.id);
 			WHEN 'xorosoft_validation' THEN
 				PERFORM sync.run_leave_validation(run.id);
 			WHEN 'matching' THEN
-				IF sync.match_leave(run.id) THEN
+				IF run.kind = 'shopify_down' THEN
+					PERFORM sync.shopify_leave_matching(run.id);
+				ELSIF sync.match_leave(run.id) THEN
 					PERFORM sync.run_move(run.id, 'staging_creation');
 					PERFORM sync.staging_begin(run.id);
 				END IF;
@@ -270,7 +276,9 @@ BEGIN
 				ANALYZE sync.staging (run_id, connection, kind, decision, state, sku, product_id, product_no);
 				ANALYZE sync.staging_field (staging_id, decision);
 				PERFORM sync.run_move(run.id, 'review_pending');
-				PERFORM sync.job_enqueue('stage_finish', run.id);
+				PERFORM sync.conflicts_notify(run.id);
+				-- The merge decided about its entries itself.
+				PERFORM sync.job_enqueue('stage_finish', run.id) WHERE run.kind <> 'shopify_down';
 			WHEN 'review_pending' THEN
 				PERFORM sync.run_leave_review_pending(run.id);
 			WHEN 'auto_approval' THEN
@@ -298,6 +306,12 @@ BEGIN
 	IF (SELECT r.kind = 'xorosoft' FROM sync.run r WHERE r.id = run_id) THEN
 		PERFORM sync.run_move(run_id, 'xorosoft_validation');
 		PERFORM sync.xorosoft_begin(run_id);
+	ELSIF (SELECT r.kind::text = 'rollback' FROM sync.run r WHERE r.id = run_id) THEN
+		-- One that is tried again: its entries are there.
+		PERFORM sync.run_move(run_id, 'staging_creation');
+		PERFORM sync.run_move(run_id, 'review_pending');
+	ELSIF (SELECT r.kind::text = 'shopify_down' FROM sync.run r WHERE r.id = run_id) THEN
+		PERFORM sync.shopify_leave_idle(run_id);
 	ELSE
 		UPDATE sync.run r SET context = r.context - 'look' - 'poll' WHERE r.id = run_id;
 		PERFORM sync.run_move(run_id, 'ftp_monitoring');

@@ -235,7 +235,30 @@ BEGIN
 	END IF;
 	-- One whose link waits for a person is due again once that is decided.
 	UPDATE sync.shopify_product m SET merge_due = false WHERE m.id = ANY (taken.ids);
+	PERFORM sync.analyze_grown();
 	RETURN counts;
+END
+$$;
+
+-- Statistics of the tables that a first load fills from nothing: autovacuum would come too late, and the planner thinks of ten pages.
+-- A table that another worker analyses is left to it.
+CREATE FUNCTION sync.analyze_grown() RETURNS void
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+	grown record;
+BEGIN
+	FOR grown IN
+		SELECT t.name, t.columns
+		FROM (VALUES ('product', 'id, handle'), ('variant', 'id, product_id, sku'), ('product_listing', 'id, connection, product_id, remote_id'),
+					 ('listing', 'id, connection, product_listing_id, variant_id, remote_id, inventory_item_id'),
+					 ('stock_level', 'connection, variant_id, location_id'), ('product_version', 'product_id, version'),
+					 ('staging', 'run_id, connection, kind, decision, state, sku, product_id'),
+					 ('staging_field', 'staging_id, decision')) AS t (name, columns)
+		JOIN pg_class c ON c.oid = to_regclass('sync.' || t.name)
+		WHERE pg_relation_size(c.oid) / current_setting('block_size')::bigint > 2 * greatest(c.relpages, 0) + 50
+	LOOP
+		EXECUTE format('ANALYZE (SKIP_LOCKED) sync.%I (%s)', grown.name, grown.columns);
+	END LOOP;
 END
 $$;
 
@@ -289,8 +312,12 @@ BEGIN
 						 d.conflict_id)::sync.merge_field)
 	INTO fields
 	FROM decided d
-	LEFT JOIN LATERAL sync.decide_field(d.path, d.base_value, d.local_value, d.shop_value, rules,
-		sync.merge_facts(d.product_id, d.path, d.base_value, d.local_value, d.shop_value, d.local)) t ON d.outcome IS NULL;
+	-- Only where nothing else has decided: the tree and what it wants to know are not free.
+	LEFT JOIN LATERAL (
+		SELECT k.outcome, k.value, k.rule, k.reason
+		FROM (SELECT WHERE d.outcome IS NULL OFFSET 0) undecided
+		CROSS JOIN LATERAL sync.decide_field(d.path, d.base_value, d.local_value, d.shop_value, rules,
+			sync.merge_facts(d.product_id, d.path, d.base_value, d.local_value, d.shop_value, d.local)) k) t ON true;
 	fields := sync.merge_freeze(merge_fields.run_id, merge_fields.connection, coalesce(fields, '{}'));
 	PERFORM sync.merge_log(merge_fields.run_id, merge_fields.connection, fields);
 	RETURN fields;
@@ -329,13 +356,13 @@ LANGUAGE plpgsql STABLE SET search_path = '' AS $$
 DECLARE
 	value jsonb;
 BEGIN
-	SELECT v.changes -> approved_value.path -> 'new' INTO value
+	SELECT sync.change_new(v.changes -> approved_value.path) INTO value
 	FROM sync.product_version v
 	WHERE v.product_id = approved_value.product_id AND v.changes ? approved_value.path
-	  AND coalesce(v.changes -> approved_value.path ->> 'by', v.approved_by, 'product_sync') <> 'product_sync'
+	  AND coalesce(sync.change_info(v.changes -> approved_value.path) ->> 'by', v.approved_by, 'product_sync') <> 'product_sync'
 	ORDER BY v.version DESC LIMIT 1;
 	IF NOT FOUND THEN
-		SELECT coalesce(v.changes -> approved_value.path -> 'old', sync.document_get(v.document, approved_value.path)) INTO value
+		SELECT coalesce(sync.change_old(v.changes -> approved_value.path), sync.document_get(v.document, approved_value.path)) INTO value
 		FROM sync.product_version v
 		WHERE v.product_id = approved_value.product_id AND (v.changes ? approved_value.path OR v.version = 1)
 		ORDER BY v.version LIMIT 1;
@@ -362,7 +389,7 @@ BEGIN
 						   THEN sync.value_equal(f.path, h.old, f.value) AND sync.value_equal(f.path, h.new, f.local_value)
 						   ELSE sync.value_equal(f.path, h.old, f.local_value) AND sync.value_equal(f.path, h.new, f.value) END)
 			   FROM (SELECT row_number() OVER (ORDER BY v.version DESC) AS n,
-							nullif(v.changes -> f.path -> 'old', 'null') AS old, nullif(v.changes -> f.path -> 'new', 'null') AS new
+							nullif(sync.change_old(v.changes -> f.path), 'null') AS old, nullif(sync.change_new(v.changes -> f.path), 'null') AS new
 					 FROM sync.product_version v
 					 WHERE v.product_id = f.product_id AND v.changes ? f.path AND v.created_at > now() - span
 					 ORDER BY v.version DESC LIMIT 3) h)

@@ -97,10 +97,11 @@ BEGIN
 	WITH entry AS (
 		INSERT INTO sync.staging (run_id, connection, kind, title, sku, reason, confidence, method, flags, product_id, base_version)
 		SELECT shop_stage.run_id, shop_stage.connection, 'update', p.local ->> 'title', (SELECT min(k) FROM jsonb_object_keys(p.local -> 'variants') k),
-			   sync.change_words(c.labels) || CASE WHEN c.gone THEN '; a variant is no longer in the shop' ELSE '; changed in the shop' END, 1, 'shop',
-			   CASE WHEN c.gone THEN ARRAY['gone_in_shop'] ELSE '{}' END, p.product_id, p.version
+			   concat_ws('; ', sync.change_words(c.labels) || ' in the shop', c.gone_labels || ' no longer in the shop'), 1, 'shop',
+			   CASE WHEN c.gone_labels IS NOT NULL THEN ARRAY['gone_in_shop'] ELSE '{}' END, p.product_id, p.version
 		FROM unnest(products) p
-		JOIN (SELECT f.product_id, array_agg(sync.path_label(f.path, true) ORDER BY f.path) AS labels, bool_or(f.outcome = 'gone') AS gone
+		JOIN (SELECT f.product_id, array_agg(sync.path_label(f.path, true) ORDER BY f.path) FILTER (WHERE f.outcome <> 'gone') AS labels,
+					 string_agg(sync.path_label(f.path, true), ', ' ORDER BY f.path) FILTER (WHERE f.outcome = 'gone') AS gone_labels
 			  FROM unnest(changes) f GROUP BY f.product_id) c ON c.product_id = p.product_id
 		ORDER BY p.product_id
 		RETURNING id, product_id, base_version)
@@ -247,6 +248,16 @@ $$;
 
 -- New ----------------------------------------------------------------------------------------------------------------------------
 
+-- Rows of the mirror whose link a person has to decide: neither created nor compared until then.
+CREATE FUNCTION sync.shop_links_pending(connection text, mirror_ids bigint[]) RETURNS bigint[]
+LANGUAGE plpgsql STABLE SET search_path = '' AS $$
+BEGIN
+	RETURN ARRAY(SELECT s.product_no::bigint FROM sync.staging s
+				 WHERE s.connection = shop_links_pending.connection AND s.state = 'open' AND s.flags @> ARRAY['link_uncertain']
+				   AND s.product_no = ANY (mirror_ids));
+END
+$$;
+
 -- Products of the shop that the catalogue does not have: created, linked and agreed on, or staged where a SKU is another product's.
 CREATE FUNCTION sync.shop_create(run_id bigint, connection text, products sync.merge_product[]) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
@@ -355,3 +366,52 @@ BEGIN
 	PERFORM sync.catalogue_changed();
 END
 $$;
+
+-- Entries of a shop were applied: its products are compared once more, and so found to agree.
+CREATE FUNCTION sync.shop_applied(entry_ids bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+	shop text;
+BEGIN
+	FOR shop IN
+		SELECT DISTINCT s.connection FROM sync.staging s JOIN sync.connection c ON c.name = s.connection AND c.kind = 'shopify'
+		WHERE s.id = ANY (entry_ids) AND s.state = 'applied'
+	LOOP
+		UPDATE sync.shopify_product m SET merge_due = true
+		FROM sync.staging s
+		WHERE s.id = ANY (entry_ids) AND s.connection = shop AND s.state = 'applied' AND m.connection = shop
+		  AND m.remote_id = coalesce((SELECT l.remote_id FROM sync.product_listing l WHERE l.connection = shop AND l.product_id = s.product_id),
+									 (s.evidence ->> 'remote_id')::bigint);
+		PERFORM sync.shopify_merge_wanted(shop);
+	END LOOP;
+END
+$$;
+
+-- A product that people have a conflict of was changed by a feed or by hand: it is compared again, so that they see what holds now.
+CREATE FUNCTION sync.install_part_68_version_written() RETURNS void
+LANGUAGE plpgsql SET search_path = '' AS $install$
+BEGIN
+	CREATE OR REPLACE FUNCTION sync.version_written() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+	DECLARE
+		shop text;
+	BEGIN
+		FOR shop IN
+			SELECT DISTINCT c.connection FROM new_version n
+			JOIN sync.conflict c ON c.product_id = n.product_id AND c.state IN ('open', 'resolved') AND c.connection IS DISTINCT FROM n.source
+		LOOP
+			UPDATE sync.shopify_product m SET merge_due = true
+			FROM sync.product_listing l
+			WHERE l.connection = shop AND l.product_id IN (SELECT n.product_id FROM new_version n) AND m.connection = shop
+			  AND m.remote_id = l.remote_id AND NOT m.merge_due;
+			IF to_regprocedure('sync.shopify_merge_wanted(text)') IS NOT NULL THEN
+				EXECUTE 'SELECT sync.shopify_merge_wanted($1)' USING shop;
+			END IF;
+		END LOOP;
+		RETURN NULL;
+	END
+	$$;
+	CREATE OR REPLACE TRIGGER product_version_1_written AFTER INSERT ON sync.product_version REFERENCING NEW TABLE AS new_version
+		FOR EACH STATEMENT EXECUTE FUNCTION sync.version_written();
+END
+$install$;

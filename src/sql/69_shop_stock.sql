@@ -43,23 +43,31 @@ CREATE FUNCTION sync.stock_differing(connection text, product_ids bigint[]) RETU
 LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = '' SET plan_cache_mode = 'force_custom_plan' SET jit = off AS $$
 #variable_conflict use_column
 BEGIN
+	-- Looked up row by row along its indexes: statistics of tables that are being filled mislead the planner, and cost more than they save.
 	RETURN QUERY
+	WITH erp AS MATERIALIZED (SELECT * FROM sync.erp_stock(stock_differing.connection, product_ids))
 	SELECT v.id, v.product_id, s.location_id, sync.stock_path(v.sku, s.location_id), n.base,
 		   CASE WHEN e.available IS DISTINCT FROM n.erp AND e.available IS NOT NULL THEN floor(e.available) ELSE n.local END,
 		   s.available::numeric, e.available, e.seen_at, coalesce(s.remote_updated_at, s.seen_at),
-		   (m.variants -> l.remote_id::text ->> 'tracked')::boolean, m.variants -> l.remote_id::text ->> 'policy',
-		   coalesce(o.store, '') = '', NULL, NULL, NULL, NULL, NULL
-	FROM sync.listing l
-	JOIN sync.variant v ON v.id = l.variant_id
-	JOIN sync.product_listing p ON p.id = l.product_listing_id
-	JOIN sync.shopify_product m ON m.connection = p.connection AND m.remote_id = p.remote_id
-	JOIN sync.shopify_stock s ON s.connection = l.connection AND s.inventory_item_id = l.inventory_item_id
-	LEFT JOIN sync.shopify_location o ON o.connection = s.connection AND o.remote_id = s.location_id
-	LEFT JOIN sync.stock_level n ON n.connection = l.connection AND n.variant_id = v.id AND n.location_id = s.location_id
-	LEFT JOIN sync.erp_stock(stock_differing.connection, product_ids) e ON e.variant_id = v.id AND e.location_id = s.location_id
-	WHERE l.connection = stock_differing.connection AND (product_ids IS NULL OR v.product_id = ANY (product_ids))
-	  AND (n.id IS NULL OR n.base IS DISTINCT FROM s.available OR n.local IS DISTINCT FROM n.base
-		   OR e.available IS NOT NULL AND e.available IS DISTINCT FROM n.erp);
+		   (l.info ->> 'tracked')::boolean, l.info ->> 'policy', coalesce(o.store, '') = '',
+		   NULL::text, NULL::numeric, NULL::text, NULL::text, NULL::bigint
+	FROM (SELECT w.id, w.product_id, w.sku FROM sync.variant w WHERE product_ids IS NULL OR w.product_id = ANY (product_ids) OFFSET 0) v
+	CROSS JOIN LATERAL (
+		SELECT i.inventory_item_id,
+			   (SELECT m.variants -> i.remote_id::text FROM sync.product_listing p
+				JOIN sync.shopify_product m ON m.connection = p.connection AND m.remote_id = p.remote_id
+				WHERE p.id = i.product_listing_id) AS info
+		FROM sync.listing i WHERE i.connection = stock_differing.connection AND i.variant_id = v.id LIMIT 1) l
+	CROSS JOIN LATERAL (
+		SELECT q.location_id, q.available, q.remote_updated_at, q.seen_at FROM sync.shopify_stock q
+		WHERE q.connection = stock_differing.connection AND q.inventory_item_id = l.inventory_item_id OFFSET 0) s
+	LEFT JOIN LATERAL (
+		SELECT q.id, q.base, q.local, q.erp FROM sync.stock_level q
+		WHERE q.connection = stock_differing.connection AND q.variant_id = v.id AND q.location_id = s.location_id LIMIT 1) n ON true
+	LEFT JOIN sync.shopify_location o ON o.connection = stock_differing.connection AND o.remote_id = s.location_id
+	LEFT JOIN erp e ON e.variant_id = v.id AND e.location_id = s.location_id
+	WHERE n.id IS NULL OR n.base IS DISTINCT FROM s.available OR n.local IS DISTINCT FROM n.base
+	   OR e.available IS NOT NULL AND e.available IS DISTINCT FROM n.erp;
 END
 $$;
 
@@ -68,12 +76,14 @@ LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' 
 #variable_conflict use_column
 DECLARE
 	rules jsonb;
+	differing sync.merge_stock[];
 	levels sync.merge_stock[];
 	counts jsonb;
 BEGIN
 	-- One merge of a connection's stock at a time, so that a level is never decided twice.
 	PERFORM pg_advisory_xact_lock(hashtextextended('product_sync.stock ' || shop_stock_merge.connection, 0));
-	IF NOT EXISTS (SELECT FROM sync.stock_differing(shop_stock_merge.connection, product_ids)) THEN
+	differing := ARRAY(SELECT d FROM sync.stock_differing(shop_stock_merge.connection, product_ids) d);
+	IF differing = '{}' THEN
 		RETURN '{}';
 	END IF;
 	rules := sync.decision_rules(shop_stock_merge.connection);
@@ -81,7 +91,7 @@ BEGIN
 			d.policy, d.follows, coalesce(k.outcome, t.outcome), coalesce(k.value, (t.value #>> '{}')::numeric), coalesce(k.rule, t.rule),
 			coalesce(k.reason, t.reason), c.id)::sync.merge_stock)
 	INTO levels
-	FROM sync.stock_differing(shop_stock_merge.connection, product_ids) d
+	FROM unnest(differing) d
 	LEFT JOIN sync.conflict c ON c.connection = shop_stock_merge.connection AND c.product_id = d.product_id AND c.path = d.path
 		AND c.state = 'resolved' AND (c.local_value #>> '{}')::numeric IS NOT DISTINCT FROM d.local
 		AND (c.shopify_value #>> '{}')::numeric IS NOT DISTINCT FROM d.shop
@@ -96,8 +106,11 @@ BEGIN
 		CASE WHEN c.id IS NOT NULL THEN 'person' WHEN d.follows THEN 'no_store' ELSE 'only_one_changed' END AS rule,
 		'' AS reason) o
 	LEFT JOIN LATERAL (SELECT o.outcome, o.value, o.rule, o.reason WHERE o.outcome IS NOT NULL) k ON true
-	LEFT JOIN LATERAL sync.decide_field(d.path, to_jsonb(d.base), to_jsonb(d.local), to_jsonb(d.shop), rules, jsonb_strip_nulls(jsonb_build_object(
-		'erp_seen_at', d.erp_seen_at, 'shopify_changed_at', d.shop_at, 'tracked', d.tracked, 'policy', d.policy))) t ON o.outcome IS NULL;
+	LEFT JOIN LATERAL (
+		SELECT u.outcome, u.value, u.rule, u.reason
+		FROM (SELECT WHERE o.outcome IS NULL OFFSET 0) undecided
+		CROSS JOIN LATERAL sync.decide_field(d.path, to_jsonb(d.base), to_jsonb(d.local), to_jsonb(d.shop), rules, jsonb_strip_nulls(jsonb_build_object(
+			'erp_seen_at', d.erp_seen_at, 'shopify_changed_at', d.shop_at, 'tracked', d.tracked, 'policy', d.policy))) u) t ON true;
 	PERFORM sync.stock_write(shop_stock_merge.connection, levels);
 	counts := sync.stock_conflicts(shop_stock_merge.run_id, shop_stock_merge.connection, levels);
 	RETURN counts || jsonb_build_object('stock', (SELECT count(*) FROM unnest(levels) s WHERE s.outcome <> 'local'));
@@ -125,7 +138,7 @@ BEGIN
 	-- What the catalogue shows is what can be sold in all.
 	UPDATE sync.variant v SET stock = t.stock
 	FROM (SELECT n.variant_id, sum(n.local) AS stock FROM sync.stock_level n
-		  WHERE n.connection = stock_write.connection AND n.variant_id = ANY (ARRAY(SELECT s.variant_id FROM unnest(levels) s))
+		  WHERE n.variant_id = ANY (ARRAY(SELECT DISTINCT s.variant_id FROM unnest(levels) s)) AND n.connection = stock_write.connection
 		  GROUP BY n.variant_id) t
 	WHERE v.id = t.variant_id AND v.stock IS DISTINCT FROM t.stock;
 END
@@ -216,6 +229,8 @@ BEGIN
 	FROM sync.stock_level n
 	JOIN sync.variant v ON v.id = n.variant_id
 	JOIN sync.listing l ON l.connection = n.connection AND l.variant_id = n.variant_id
+	JOIN sync.product_listing p ON p.id = l.product_listing_id
+	JOIN sync.shopify_product m ON m.connection = p.connection AND m.remote_id = p.remote_id AND m.gone_since IS NULL
 	JOIN sync.shopify_stock s ON s.connection = n.connection AND s.inventory_item_id = l.inventory_item_id AND s.location_id = n.location_id
 	WHERE n.connection = shop_outbox.connection AND (product_ids IS NULL OR v.product_id = ANY (product_ids))
 	  AND n.local IS DISTINCT FROM n.base AND s.available IS NOT DISTINCT FROM n.base AND n.base IS NOT NULL

@@ -140,94 +140,23 @@ BEGIN
 END
 $$;
 
--- Products and variants may have been loaded with ids of their own: the next new ones come after them.
-CREATE FUNCTION sync.identity_catch_up() RETURNS void
-LANGUAGE plpgsql SET search_path = '' AS $$
-BEGIN
-	PERFORM setval('sync.product_id_seq', p.id) FROM (SELECT max(id) AS id FROM sync.product) p, sync.product_id_seq q WHERE p.id >= q.last_value;
-	PERFORM setval('sync.variant_id_seq', v.id) FROM (SELECT max(id) AS id FROM sync.variant) v, sync.variant_id_seq q WHERE v.id >= q.last_value;
-END
-$$;
-
--- Writes variants of documents, new or there already.  Fails with 23505 where a SKU is another product's.
-CREATE FUNCTION sync.variants_write(product_ids bigint[], skus text[], variants jsonb[]) RETURNS void
-LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
-DECLARE
-	written bigint;
-BEGIN
-	INSERT INTO sync.variant AS o (product_id, sku, barcode, gtin, mpn, price, compare_at_price, cost, currency, weight, options, attributes)
-	SELECT w.product_id, w.sku, w.v ->> 'barcode', @extschema@.sync_gtin(w.v ->> 'barcode'), w.v ->> 'mpn', (w.v ->> 'price')::numeric,
-		   (w.v ->> 'compare_at_price')::numeric, (w.v ->> 'cost')::numeric, coalesce(w.v ->> 'currency', 'USD'), (w.v ->> 'weight')::numeric,
-		   coalesce(w.v -> 'options', '{}'), coalesce(w.v -> 'attributes', '{}')
-	FROM unnest(product_ids, skus, variants) AS w (product_id, sku, v)
-	ORDER BY w.product_id, w.sku
-	ON CONFLICT (sku) DO UPDATE
-	SET barcode = excluded.barcode, gtin = CASE WHEN o.barcode IS DISTINCT FROM excluded.barcode THEN excluded.gtin ELSE o.gtin END,
-		mpn = excluded.mpn, price = excluded.price, compare_at_price = excluded.compare_at_price, cost = excluded.cost,
-		currency = excluded.currency, weight = excluded.weight, options = excluded.options, attributes = excluded.attributes, updated_at = now()
-	WHERE o.product_id = excluded.product_id;
-	GET DIAGNOSTICS written = ROW_COUNT;
-	IF written < cardinality(skus) THEN
-		RAISE EXCEPTION 'another product has a variant of SKU %', (SELECT string_agg(v.sku, ', ' ORDER BY v.sku)
-				FROM unnest(product_ids, skus) AS w (product_id, sku) JOIN sync.variant v ON v.sku = w.sku AND v.product_id <> w.product_id)
-			USING ERRCODE = 'unique_violation';
-	END IF;
-END
-$$;
-
--- New products with their variants, from documents.  Fails with 23505 where a handle or a SKU is another product's.
-CREATE FUNCTION sync.products_insert(product_ids bigint[], documents jsonb[]) RETURNS void
-LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
-BEGIN
-	INSERT INTO sync.product (id, handle, title, description, vendor, type, tags, images, status, metafields, attributes, version)
-	SELECT e.product_id, e.d ->> 'handle', e.d ->> 'title', e.d ->> 'description', e.d ->> 'vendor', e.d ->> 'type',
-		   ARRAY(SELECT jsonb_array_elements_text(coalesce(e.d -> 'tags', '[]'))), coalesce(e.d -> 'images', '[]'),
-		   coalesce(e.d ->> 'status', 'draft')::sync.product_status, coalesce(e.d -> 'metafields', '{}'), coalesce(e.d -> 'attributes', '{}'), 1
-	FROM unnest(product_ids, documents) AS e (product_id, d);
-	PERFORM sync.variants_write(array_agg(e.product_id), array_agg(v.key), array_agg(v.value))
-	FROM unnest(product_ids, documents) AS e (product_id, d) CROSS JOIN LATERAL jsonb_each(e.d -> 'variants') v;
-END
-$$;
-
--- Products as their documents say, and of their variants those that are named; one that its document no longer has is deleted.
-CREATE FUNCTION sync.products_write(product_ids bigint[], versions integer[], documents jsonb[], variant_products bigint[], variant_skus text[])
-RETURNS void
-LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
-BEGIN
-	UPDATE sync.product p
-	SET handle = e.d ->> 'handle', title = e.d ->> 'title', description = e.d ->> 'description', vendor = e.d ->> 'vendor',
-		type = e.d ->> 'type', tags = ARRAY(SELECT jsonb_array_elements_text(coalesce(e.d -> 'tags', '[]'))),
-		images = coalesce(e.d -> 'images', '[]'), status = coalesce(e.d ->> 'status', 'draft')::sync.product_status,
-		metafields = coalesce(e.d -> 'metafields', '{}'), attributes = coalesce(e.d -> 'attributes', '{}'),
-		version = e.version, updated_at = now()
-	FROM unnest(product_ids, versions, documents) AS e (product_id, version, d)
-	WHERE p.id = e.product_id;
-	PERFORM sync.variants_write(array_agg(t.product_id), array_agg(t.sku), array_agg(t.variant))
-	FROM (SELECT DISTINCT n.product_id, n.sku, e.d -> 'variants' -> n.sku AS variant
-		  FROM unnest(variant_products, variant_skus) AS n (product_id, sku)
-		  JOIN unnest(product_ids, documents) AS e (product_id, d) ON e.product_id = n.product_id
-		  WHERE e.d -> 'variants' ? n.sku) t
-	HAVING count(*) > 0;
-	DELETE FROM sync.variant v
-	USING unnest(variant_products, variant_skus) AS n (product_id, sku), unnest(product_ids, documents) AS e (product_id, d)
-	WHERE v.product_id = n.product_id AND v.sku = n.sku AND e.product_id = n.product_id AND NOT (e.d -> 'variants') ? n.sku;
-END
-$$;
-
--- The version row of each applied entry; all of one run and one kind.
+-- The version row of each applied entry.
 CREATE FUNCTION sync.versions_write(entry_ids bigint[], product_ids bigint[], versions integer[], documents jsonb[]) RETURNS void
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 BEGIN
-	PERFORM sync.version_add(array_agg(w.product_id), array_agg(w.version), w.kind, array_agg(w.document), array_agg(w.changes), w.source,
-							 w.run_id, array_agg(w.id), array_agg(w.decided_by), array_agg(w.decided_at))
-	FROM (SELECT a.product_id, a.version, CASE s.method WHEN 'rollback' THEN 'rollback' ELSE s.kind::text END AS kind, a.document,
-				 (SELECT jsonb_object_agg(f.path, jsonb_build_object('old', f.old_value, 'new', f.new_value))
-				  FROM sync.staging_field f WHERE f.staging_id = s.id AND f.decision = 'approved') AS changes,
-				 coalesce(s.connection, s.method) AS source, s.run_id, s.id, s.decided_by, s.decided_at
-		  FROM unnest(entry_ids, product_ids, versions, documents) AS a (id, product_id, version, document)
-		  JOIN sync.staging s ON s.id = a.id
-		  ORDER BY a.id) w
-	GROUP BY w.kind, w.source, w.run_id;
+	PERFORM sync.version_add(g.product_ids, g.versions, g.kind, p.whole, p.fields, g.source, g.run_id, g.ids, g.actors, g.approved)
+	FROM (SELECT array_agg(w.product_id) AS product_ids, array_agg(w.version) AS versions, w.kind, array_agg(w.document) AS documents,
+				 array_agg(w.changes) AS changes, w.source, w.run_id, array_agg(w.id) AS ids, array_agg(w.decided_by) AS actors,
+				 array_agg(w.decided_at) AS approved
+		  FROM (SELECT a.product_id, a.version, CASE s.method WHEN 'rollback' THEN 'rollback' ELSE s.kind::text END AS kind, a.document,
+					   (SELECT jsonb_object_agg(f.path, jsonb_build_object('old', f.old_value, 'new', f.new_value))
+						FROM sync.staging_field f WHERE f.staging_id = s.id AND f.decision = 'approved') AS changes,
+					   coalesce(s.connection, s.method) AS source, s.run_id, s.id, s.decided_by, s.decided_at
+				FROM unnest(entry_ids, product_ids, versions, documents) AS a (id, product_id, version, document)
+				JOIN sync.staging s ON s.id = a.id
+				ORDER BY a.id) w
+		  GROUP BY w.kind, w.source, w.run_id) g
+	CROSS JOIN LATERAL sync.version_prepare(g.product_ids, g.kind, g.documents, g.changes) p;
 	UPDATE sync.staging s
 	SET state = 'applied', applied_version = a.version, applied_at = now(), product_id = a.product_id, error = NULL
 	FROM unnest(entry_ids, product_ids, versions) AS a (id, product_id, version)
@@ -340,6 +269,7 @@ BEGIN
 	BEGIN
 		applied := sync.apply_creates(entry_ids) + sync.apply_updates(entry_ids);
 		PERFORM sync.apply_links(entry_ids);
+		PERFORM sync.shop_applied(entry_ids);
 		RETURN;
 	EXCEPTION WHEN data_exception OR integrity_constraint_violation OR cardinality_violation OR program_limit_exceeded THEN
 		applied := 0;
@@ -380,7 +310,8 @@ BEGIN
 	SELECT array_agg(t.id ORDER BY t.id) FILTER (WHERE NOT t.gone), array_agg(t.reason ORDER BY t.id) FILTER (WHERE NOT t.gone),
 		   array_agg(t.id) FILTER (WHERE t.gone)
 	INTO back, reasons, gone
-	FROM (SELECT DISTINCT ON (w.id) w.id, w.gone, w.reason FROM sync.apply_stale(ids) w ORDER BY w.id) t;
+	FROM (SELECT DISTINCT ON (w.id) w.id, w.gone, w.reason
+		  FROM (SELECT * FROM sync.apply_stale(ids) UNION ALL SELECT k.id, false, k.reason FROM sync.apply_locked(ids) k) w ORDER BY w.id, w.gone DESC) t;
 	IF back IS NOT NULL THEN
 		PERFORM sync.apply_send_back(back, reasons);
 	END IF;
@@ -462,7 +393,9 @@ BEGIN
 	$$;
 	CREATE OR REPLACE FUNCTION sync.variant_fields(variant jsonb) RETURNS TABLE (path text, value jsonb)
 	LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
-		SELECT sync.variant_path(variant ->> 'sku') || '.' || e.key, e.value FROM jsonb_each(variant) e
+		SELECT sync.variant_path(variant ->> 'sku') || '.' || e.key,
+			   CASE jsonb_typeof(e.value) WHEN 'number' THEN to_jsonb(trim_scale(e.value::numeric)) ELSE e.value END
+		FROM jsonb_each(variant) e
 		WHERE e.key IN ('barcode', 'mpn', 'price', 'compare_at_price', 'cost', 'currency', 'weight') AND e.value <> 'null'
 		UNION ALL
 		SELECT sync.variant_path(variant ->> 'sku') || '.' || m.name || '.' || e.key, e.value
@@ -470,7 +403,9 @@ BEGIN
 	$$;
 	CREATE OR REPLACE FUNCTION sync.variant_document(variant jsonb) RETURNS jsonb
 	LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
-		SELECT jsonb_strip_nulls(variant - ARRAY['id', 'product_id', 'sku', 'gtin', 'stock', 'options', 'attributes', 'created_at', 'updated_at'])
+		SELECT coalesce((SELECT jsonb_object_agg(e.key, CASE jsonb_typeof(e.value) WHEN 'number' THEN to_jsonb(trim_scale(e.value::numeric)) ELSE e.value END)
+						 FROM jsonb_each(variant) e
+						 WHERE e.key IN ('barcode', 'mpn', 'price', 'compare_at_price', 'cost', 'currency', 'weight') AND e.value <> 'null'), '{}')
 			   || jsonb_build_object('options', variant -> 'options', 'attributes', variant -> 'attributes')
 	$$;
 
@@ -545,14 +480,20 @@ BEGIN
 	CREATE OR REPLACE FUNCTION sync.variant_updated() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 	BEGIN
+		-- A variant that got another SKU, or went to another product, is gone under its old name and new under the other.
 		PERFORM sync.manual_versions(array_agg(c.product_id ORDER BY c.product_id), array_agg(c.changes ORDER BY c.product_id))
 		FROM (SELECT f.product_id, jsonb_object_agg(f.path, jsonb_build_object('old', f.old, 'new', f.new)) AS changes
-			  FROM (SELECT coalesce(a.product_id, b.product_id) AS product_id, coalesce(a.path, b.path) AS path,
-						   a.value AS old, b.value AS new
-					FROM (SELECT o.product_id, g.path, g.value FROM old_variant o, sync.variant_fields(to_jsonb(o)) g) a
-					FULL JOIN (SELECT n.product_id, g.path, g.value FROM new_variant n, sync.variant_fields(to_jsonb(n)) g) b
+			  FROM (SELECT coalesce(a.product_id, b.product_id) AS product_id, coalesce(a.path, b.path) AS path, a.value AS old, b.value AS new
+					FROM (SELECT o.product_id, g.path, g.value FROM old_variant o JOIN new_variant n USING (id, sku, product_id), sync.variant_fields(to_jsonb(o)) g) a
+					FULL JOIN (SELECT n.product_id, g.path, g.value FROM new_variant n JOIN old_variant o USING (id, sku, product_id), sync.variant_fields(to_jsonb(n)) g) b
 						ON b.product_id = a.product_id AND b.path = a.path
-					WHERE a.value IS DISTINCT FROM b.value) f
+					WHERE a.value IS DISTINCT FROM b.value
+					UNION ALL
+					SELECT o.product_id, sync.variant_path(o.sku), sync.variant_document(to_jsonb(o)), NULL
+					FROM old_variant o JOIN new_variant n ON n.id = o.id AND (n.sku, n.product_id) <> (o.sku, o.product_id)
+					UNION ALL
+					SELECT n.product_id, sync.variant_path(n.sku), NULL, sync.variant_document(to_jsonb(n))
+					FROM new_variant n JOIN old_variant o ON n.id = o.id AND (n.sku, n.product_id) <> (o.sku, o.product_id)) f
 			  GROUP BY f.product_id) c
 		HAVING count(*) > 0;
 		RETURN NULL;

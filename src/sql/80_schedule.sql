@@ -21,7 +21,8 @@ $$;
 -- Starts a run of each enabled connection of a kind; one that cannot start does not hold up the others.
 -- A connection is looked at when its own poll_interval has passed since the last scheduled look; where it has none, that of the
 -- schedule.  Half a minute of slack, so that a clock that ticks by the minute does not miss every second turn.
-CREATE FUNCTION sync.tick_runs(kind text, every interval) RETURNS integer
+-- What a person has to mend before a shop goes on needs no reminder by the clock.
+CREATE FUNCTION sync.tick_runs(kind text, every interval, context jsonb DEFAULT '{}') RETURNS integer
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	name text;
@@ -29,15 +30,16 @@ DECLARE
 BEGIN
 	FOR name IN
 		SELECT c.name FROM sync.connection c
-		WHERE c.kind::text = tick_runs.kind AND c.enabled
+		WHERE c.kind::text = split_part(tick_runs.kind, '_', 1) AND c.enabled
+		  AND NOT EXISTS (SELECT FROM sync.shopify_shop s WHERE s.connection = c.name AND s.paused_reason IS NOT NULL)
 		  AND NOT EXISTS (
 			SELECT FROM sync.run r
-			WHERE r.connection = c.name AND r.trigger = 'schedule'
+			WHERE r.connection = c.name AND r.trigger = 'schedule' AND r.context ->> 'mode' IS NOT DISTINCT FROM tick_runs.context ->> 'mode'
 			  AND r.created_at > now() + interval '30 seconds' - coalesce((c.settings ->> 'poll_interval')::interval, tick_runs.every))
 		ORDER BY c.name
 	LOOP
 		BEGIN
-			PERFORM sync.run_start(kind, name, 'schedule');
+			PERFORM sync.run_start(kind, name, 'schedule', context);
 			started := started + 1;
 		EXCEPTION WHEN OTHERS THEN
 			RAISE WARNING 'no run of connection "%" was started: %', name, SQLERRM;
@@ -107,22 +109,28 @@ BEGIN
 			RETURN format('%s runs', sync.tick_runs('etilize', coalesce(every, sync.setting_value(NULL, 'poll_interval')::interval)));
 		WHEN 'mirror' THEN
 			RETURN format('%s runs', sync.tick_runs('xorosoft', coalesce(every, interval '0')));
+		WHEN 'shop' THEN
+			RETURN format('%s runs', sync.tick_runs('shopify_down', coalesce(every, interval '0'), '{"mode": "auto"}'));
+		WHEN 'shop_full' THEN
+			RETURN format('%s runs', sync.tick_runs('shopify_down', coalesce(every, interval '0'), '{"mode": "full"}'));
 		WHEN 'stage' THEN
 			RETURN format('%s runs moved on', sync.tick_stage());
 		WHEN 'apply' THEN
 			RETURN format('%s runs', sync.tick_apply());
+		WHEN 'webhooks' THEN
+			RETURN format('%s shops', sync.webhooks_look(NULL, true));
 		WHEN 'housekeep' THEN
 			RETURN format('job %s', sync.job_enqueue('housekeep', NULL, '{}', 'daily'));
 		ELSE
 			RAISE EXCEPTION 'there is no phase "%"', phase
-				USING ERRCODE = 'invalid_parameter_value', HINT = 'The phases are poll, mirror, stage, apply and housekeep.';
+				USING ERRCODE = 'invalid_parameter_value', HINT = 'The phases are poll, mirror, shop, shop_full, stage, apply, webhooks and housekeep.';
 	END CASE;
 END
 $$;
 ALTER FUNCTION sync.tick(text, interval) OWNER TO sync_worker;
 GRANT EXECUTE ON FUNCTION sync.tick(text, interval) TO sync_operator;
 COMMENT ON FUNCTION sync.tick(text, interval) IS
-'One step of a phase: poll (starts feed runs), mirror (starts runs that refresh the ERP''s mirror), stage (moves on runs that lost their work), apply (applies what was approved), housekeep (drops what is old). every: least time between two looks at a connection, where it has no poll_interval of its own; NULL takes the setting. Returns what it did, at once; the workers do the work. Errors: 22023 for another phase.';
+'One step of a phase: poll (starts feed runs), mirror (starts runs that refresh the ERP''s mirror), shop (starts runs that take over what changed in the shops, or all of it where that is due), shop_full (all of it), stage (moves on runs that lost their work), apply (applies what was approved), webhooks (verifies the shops'' subscriptions), housekeep (drops what is old). every: least time between two looks at a connection, where it has no poll_interval of its own; NULL takes the setting. Returns what it did, at once; the workers do the work. Errors: 22023 for another phase.';
 
 -- The schedule -------------------------------------------------------------------------------------------------------------------
 
@@ -134,9 +142,9 @@ DECLARE
 	plan jsonb;
 BEGIN
 	plan := CASE preset
-		WHEN 'standard' THEN '{"poll": "* * * * *", "mirror": "7 * * * *", "stage": "*/5 * * * *", "apply": "* * * * *", "housekeep": "30 3 * * *"}'
-		WHEN 'frequent' THEN '{"poll": "* * * * *", "mirror": "*/30 * * * *", "stage": "* * * * *", "apply": "* * * * *", "housekeep": "30 3 * * *"}'
-		WHEN 'nightly' THEN '{"poll": "0 1 * * *", "mirror": "30 0 * * *", "stage": "*/15 * * * *", "apply": "*/5 * * * *", "housekeep": "30 3 * * *"}'
+		WHEN 'standard' THEN '{"poll": "* * * * *", "mirror": "7 * * * *", "shop": "*/15 * * * *", "shop_full": "15 2 * * 0", "stage": "*/5 * * * *", "apply": "* * * * *", "webhooks": "23 * * * *", "housekeep": "30 3 * * *"}'
+		WHEN 'frequent' THEN '{"poll": "* * * * *", "mirror": "*/30 * * * *", "shop": "*/5 * * * *", "shop_full": "15 2 * * *", "stage": "* * * * *", "apply": "* * * * *", "webhooks": "23 * * * *", "housekeep": "30 3 * * *"}'
+		WHEN 'nightly' THEN '{"poll": "0 1 * * *", "mirror": "30 0 * * *", "shop": "45 0 * * *", "shop_full": "15 2 * * 0", "stage": "*/15 * * * *", "apply": "*/5 * * * *", "webhooks": "23 * * * *", "housekeep": "30 3 * * *"}'
 	END::jsonb;
 	IF plan IS NULL THEN
 		RAISE EXCEPTION 'there is no preset "%"', preset
@@ -150,7 +158,7 @@ BEGIN
 	RETURN QUERY
 		SELECT 'product_sync_' || p.phase, plan ->> p.phase, format('SELECT sync.tick(%L%s)', p.phase,
 			CASE WHEN p.phase = 'poll' AND preset = 'frequent' THEN ', ''5 minutes''' WHEN p.phase = 'poll' AND preset = 'nightly' THEN ', ''0 s''' ELSE '' END)
-		FROM unnest(ARRAY['poll', 'mirror', 'stage', 'apply', 'housekeep']) WITH ORDINALITY AS p (phase, no)
+		FROM unnest(ARRAY['poll', 'mirror', 'shop', 'shop_full', 'stage', 'apply', 'webhooks', 'housekeep']) WITH ORDINALITY AS p (phase, no)
 		UNION ALL
 		SELECT 'product_sync_work', '* * * * *', 'CALL @extschema@.sync_work(''50 seconds'')' WHERE NOT preloaded;
 END
@@ -212,7 +220,7 @@ END
 $$;
 GRANT EXECUTE ON FUNCTION @extschema@.sync_schedule(text), sync.schedule_jobs(text), sync.schedule_require_cron(text) TO sync_admin;
 COMMENT ON FUNCTION @extschema@.sync_schedule(text) IS
-'Makes one pg_cron job a phase, in the caller''s name: product_sync_poll, _mirror, _stage, _apply and _housekeep, and _work where the library is not preloaded. preset: standard (poll every 15 minutes, mirror every hour), frequent (5 and 30 minutes) or nightly. Returns the jobs with their schedules; calling it again replaces them. Times are those of cron.timezone, GMT by default. Errors: 58P01 without pg_cron, 0A000 when it works in another database, 42501 without access to schema cron, 22023 for another preset.';
+'Makes one pg_cron job a phase, in the caller''s name: product_sync_poll, _mirror, _shop, _shop_full, _stage, _apply, _webhooks and _housekeep, and _work where the library is not preloaded. preset: standard (poll every 15 minutes, mirror every hour, shops every 15 minutes and whole every week), frequent (5, 30 and 5 minutes, whole every night) or nightly. Returns the jobs with their schedules; calling it again replaces them. Times are those of cron.timezone, GMT by default. Errors: 58P01 without pg_cron, 0A000 when it works in another database, 42501 without access to schema cron, 22023 for another preset.';
 
 CREATE FUNCTION @extschema@.sync_unschedule() RETURNS SETOF text
 LANGUAGE plpgsql SET search_path = '' AS $$
@@ -337,9 +345,37 @@ BEGIN
 	DELETE FROM sync.validation v WHERE v.run_id = ANY (old);
 	GET DIAGNOSTICS n = ROW_COUNT;
 	deleted := deleted + n;
+	DELETE FROM sync.webhook_event e WHERE e.received_at < now() - greatest(interval '1 day', sync.setting_value(NULL, 'keep_webhook_events')::interval);
+	GET DIAGNOSTICS n = ROW_COUNT;
+	deleted := deleted + n;
+	DELETE FROM sync.conflict c
+	WHERE c.state NOT IN ('open', 'resolved') AND c.closed_at < now() - sync.setting_value(NULL, 'keep_conflicts')::interval;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	deleted := deleted + n;
+	DELETE FROM sync.decision_log d WHERE d.decided_at < now() - sync.setting_value(NULL, 'keep_decisions')::interval;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	deleted := deleted + n;
 	DELETE FROM sync.notification t WHERE t.created_at < now() - sync.setting_value(NULL, 'keep_notifications')::interval;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	RETURN deleted + n;
+END
+$$;
+
+-- Readings of shops that nobody goes on with, but the last complete ones: their watermark is where the next begins.
+CREATE FUNCTION sync.housekeep_shops() RETURNS bigint
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+	n bigint;
+BEGIN
+	DELETE FROM sync.shopify_bulk_line l
+	WHERE NOT EXISTS (SELECT FROM sync.shopify_crawl c WHERE c.id = l.crawl_id AND c.finished_at IS NULL);
+	PERFORM sync.spool_remove(c.file) FROM sync.shopify_crawl c WHERE c.file IS NOT NULL AND c.finished_at IS NOT NULL;
+	DELETE FROM sync.shopify_crawl c
+	WHERE c.finished_at < now() - sync.setting_value(c.connection, 'keep_run_details')::interval
+	  AND (NOT c.complete OR EXISTS (SELECT FROM sync.shopify_crawl n
+									 WHERE n.connection = c.connection AND n.mode = c.mode AND n.complete AND n.id > c.id));
+	GET DIAGNOSTICS n = ROW_COUNT;
+	RETURN n;
 END
 $$;
 
@@ -347,6 +383,6 @@ CREATE FUNCTION sync.work_housekeep(job_ids bigint[]) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = '' AS $$
 BEGIN
 	RETURN jsonb_build_object('feed_files', sync.housekeep_feeds(), 'history_days', sync.housekeep_history(),
-							  'rows', sync.housekeep_rows());
+							  'rows', sync.housekeep_rows(), 'shop_readings', sync.housekeep_shops());
 END
 $$;

@@ -78,7 +78,7 @@ prepare_common(Transfer *transfer)
 	SET(CURLOPT_TIMEOUT_MS, transfer->timeout_ms);
 	if (transfer->username)
 		SET(CURLOPT_USERNAME, transfer->username);
-	if (transfer->password)
+	if (transfer->password && !transfer->secret_apart)
 		SET(CURLOPT_PASSWORD, transfer->password);
 	if (transfer->ca_file)
 		SET(CURLOPT_CAINFO, transfer->ca_file);
@@ -147,6 +147,7 @@ runner_end(TransferEngine *engine, Transfer *transfer, CURLcode code)
 			code = ftp_collect(transfer, code);
 	}
 	outcome_decide(transfer, code);
+	outcome_blot_answer(transfer);
 	runner_stop(engine, transfer);
 	deliver(engine, transfer);
 	transfer_destroy(transfer);
@@ -314,8 +315,15 @@ transfer_engine_has_result(const TransferEngine *engine)
 void
 transfer_result_free(TransferResult *result)
 {
-	if (result)
-		free(result->body);
+	if (result == NULL)
+		return;
+	for (int i = 0; i < result->header_count; i++)
+	{
+		free(result->headers[i].name);
+		free(result->headers[i].value);
+	}
+	free(result->headers);
+	free(result->body);
 	free(result);
 }
 

@@ -10,43 +10,15 @@
 #include "transfer/internal.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-/* Takes a piece of the file and writes it whole.  Taking less than is offered makes curl stop. */
+/* Takes a piece of the file. */
 static size_t
 file_callback(char *data, size_t size, size_t count, void *arg)
 {
-	Transfer   *transfer = arg;
-	size_t		len = size * count;
-	size_t		written = 0;
-
-	transfer->active_ms = transfer_now_ms();
-	if (transfer->max_bytes > 0 && transfer->resume_from + transfer->result->bytes + (int64_t) len > transfer->max_bytes)
-	{
-		transfer->too_large = true;
-		return 0;
-	}
-	while (written < len)
-	{
-		ssize_t		n = write(transfer->file_fd, data + written, len - written);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-		{
-			transfer->write_errno = n < 0 ? errno : ENOSPC;
-			return 0;
-		}
-		written += n;
-		transfer->result->bytes += n;
-	}
-	/* The disk may be slow, which is not the server's fault. */
-	transfer->active_ms = transfer_now_ms();
-	return len;
+	return file_write(arg, data, size * count);
 }
 
 /* For a look: curl hands what it learnt to the body as if it were one. */

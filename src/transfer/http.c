@@ -1,6 +1,8 @@
 /*
  * http.c
- *	  An HTTP request: its options, its body into memory up to a cap, what its headers tell.
+ *	  An HTTP request: its options, its body into memory or a file up to a cap, what its headers tell.
+ *
+ * What goes into a file is asked for unpacked, so that the file's size says where to go on.
  *
  * The cap counts decoded bytes, so that a small answer cannot unfold into a large one.  curl limits the length of one header line but,
  * before 8.4, not their number: header_callback does.
@@ -9,6 +11,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define MAX_HEADER_BYTES (256 * 1024)
 
@@ -39,9 +42,18 @@ body_callback(char *data, size_t size, size_t count, void *arg)
 	Transfer   *transfer = arg;
 	TransferResult *result = transfer->result;
 	size_t		len = size * count;
+	int64_t		most = transfer->max_bytes;
+	long		status = 0;
 
 	transfer->active_ms = transfer_now_ms();
-	if ((int64_t) (result->body_len + len) > transfer->max_bytes)
+	if (transfer->to_file)
+	{
+		curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+		if (status >= 200 && status < 300)
+			return file_write(transfer, data, len);
+		most = TRANSFER_MAX_REFUSAL;
+	}
+	if ((int64_t) (result->body_len + len) > most)
 	{
 		transfer->too_large = true;
 		return 0;
@@ -57,14 +69,52 @@ body_callback(char *data, size_t size, size_t count, void *arg)
 	return len;
 }
 
-/* Sees each header line; only their total is of interest. */
+/* Keeps a header line, where it is one that was asked for.  Of several with one name the last counts. */
+static void
+header_keep(Transfer *transfer, const char *line, size_t len)
+{
+	TransferResult *result = transfer->result;
+	const char *colon = memchr(line, ':', len);
+	const char *end = line + len;
+
+	if (colon == NULL)
+		return;
+	for (int i = 0; i < result->header_count; i++)
+	{
+		TransferHeader *header = &result->headers[i];
+		const char *value = colon + 1;
+
+		if (strlen(header->name) != (size_t) (colon - line) || strncasecmp(header->name, line, colon - line) != 0)
+			continue;
+		while (value < end && (*value == ' ' || *value == '\t'))
+			value++;
+		while (end > value && strchr("\r\n \t", end[-1]))
+			end--;
+		free(header->value);
+		header->value = strndup(value, end - value < TRANSFER_MAX_VALUE ? end - value : TRANSFER_MAX_VALUE);
+		if (header->value)
+			outcome_printable(header->value);
+	}
+}
+
+/* An answer begins: what an earlier one (100 Continue) had does not count. */
+static void
+header_forget(TransferResult *result)
+{
+	for (int i = 0; i < result->header_count; i++)
+	{
+		free(result->headers[i].value);
+		result->headers[i].value = NULL;
+	}
+}
+
+/* Sees each header line: their total is limited, and those that were asked for are kept. */
 static size_t
 header_callback(char *data, size_t size, size_t count, void *arg)
 {
 	Transfer   *transfer = arg;
 	size_t		len = size * count;
 
-	(void) data;
 	transfer->active_ms = transfer_now_ms();
 	transfer->header_bytes += len;
 	if (transfer->header_bytes > MAX_HEADER_BYTES)
@@ -72,6 +122,10 @@ header_callback(char *data, size_t size, size_t count, void *arg)
 		transfer->too_large = true;
 		return 0;
 	}
+	if (len >= 5 && memcmp(data, "HTTP/", 5) == 0)
+		header_forget(transfer->result);
+	else
+		header_keep(transfer, data, len);
 	return len;
 }
 
@@ -87,7 +141,13 @@ http_prepare(Transfer *transfer)
 		return CURLE_OUT_OF_MEMORY;
 	transfer->headers = headers;
 	SET(CURLOPT_HTTPHEADER, transfer->headers);
-	SET(CURLOPT_ACCEPT_ENCODING, "");
+	if (transfer->to_file)
+	{
+		SET(CURLOPT_BUFFERSIZE, 256L * 1024);
+		SET(CURLOPT_RESUME_FROM_LARGE, (curl_off_t) transfer->resume_from);
+	}
+	else
+		SET(CURLOPT_ACCEPT_ENCODING, "");
 	SET(CURLOPT_HTTPAUTH, (long) CURLAUTH_BASIC);
 	if (transfer->body)
 	{

@@ -44,6 +44,8 @@ typedef struct Transfer
 	char	   *password;
 	char	   *ca_file;
 	bool		tls_explicit;
+	bool		secret_apart;	/* the password is in a header or in the body */
+	bool		to_file;
 	long		connect_timeout_ms;
 	long		timeout_ms;
 	long		low_speed_seconds;
@@ -136,6 +138,9 @@ extern void schedule_remove(TransferEngine *engine, Transfer *transfer);
 extern int64_t schedule_next_due(const TransferEngine *engine);
 extern void schedule_clear(TransferEngine *engine);
 
+/* file.c */
+extern size_t file_write(Transfer *transfer, const char *data, size_t len);
+
 /* http.c, ftp.c: set the options of a transfer's curl handle, and read from it what came. */
 extern CURLcode http_prepare(Transfer *transfer);
 extern void http_collect(Transfer *transfer);
@@ -145,6 +150,7 @@ extern CURLcode ftp_collect(Transfer *transfer, CURLcode code);
 /* outcome.c */
 extern void outcome_decide(Transfer *transfer, CURLcode code);
 extern void outcome_printable(char *text);
+extern void outcome_blot_answer(Transfer *transfer);
 
 extern int64_t transfer_now_ms(void);
 

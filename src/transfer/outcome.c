@@ -130,6 +130,30 @@ blot_out(char *message, const char *password)
 		memset(found, '*', len);
 }
 
+/*
+ * Blots the secret out of what an HTTP server sent, should it have written it back: bodies and headers go on to tables and messages.  The
+ * body of a success is left alone where the secret is a login's password, which may be any word.
+ */
+void
+outcome_blot_answer(Transfer *transfer)
+{
+	TransferResult *result = transfer->result;
+	size_t		len = transfer->password ? strlen(transfer->password) : 0;
+	char	   *from = result->body;
+
+	if (len < 8 || (result->class == TRANSFER_OK && !transfer->secret_apart))
+		return;
+	for (int i = 0; i < result->header_count; i++)
+	{
+		if (result->headers[i].value)
+			blot_out(result->headers[i].value, transfer->password);
+	}
+	while (from && (from = memmem(from, result->body_len - (from - result->body), transfer->password, len)) != NULL)
+		memset(from, '*', len);
+	if (result->content_type[0])
+		blot_out(result->content_type, transfer->password);
+}
+
 /* Writes the message of a failed transfer: what it was about, what happened in whose words, and what to do. */
 static void
 say(Transfer *transfer, const TransferRule *rule, const char *detail)

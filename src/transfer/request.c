@@ -151,6 +151,114 @@ check_credentials(const TransferRequest *request, char *errbuf, size_t errlen)
 	return true;
 }
 
+/* Whether the text is a name of a header or of a field of a form. */
+static bool
+is_name(const char *text)
+{
+	size_t		len = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_");
+
+	return len > 0 && len <= 64 && text[len] == '\0';
+}
+
+/* A secret that is no login: in a header or in the body, one of them, and there must be one. */
+static bool
+check_secret(const TransferRequest *request, char *errbuf, size_t errlen)
+{
+	const char *name = request->secret_header ? request->secret_header : request->form_secret;
+
+	if (name == NULL)
+		return true;
+	if (request->op != TRANSFER_HTTP || request->username || (request->secret_header && request->form_secret))
+		return refuse(errbuf, errlen, "secret_header and form_secret are for HTTP, one of them, and without a user name");
+	if (!is_name(name))
+		return refuse(errbuf, errlen, "\"%.64s\" is not the name of a header or a field", name);
+	if (request->password == NULL || request->password[0] == '\0')
+		return refuse(errbuf, errlen, "there is no secret for \"%s\"", name);
+	if (request->form_secret && request->body == NULL)
+		return refuse(errbuf, errlen, "form_secret needs a body to add it to");
+	return true;
+}
+
+/* Adds a header; what its line held is wiped by transfer_destroy(). */
+static bool
+add_header(Transfer *transfer, const char *line)
+{
+	struct curl_slist *longer = curl_slist_append(transfer->headers, line);
+
+	if (longer)
+		transfer->headers = longer;
+	return longer != NULL;
+}
+
+/* Puts the secret where the request wants it.  False when there is no memory. */
+static bool
+place_secret(Transfer *transfer, const TransferRequest *request)
+{
+	size_t		len = transfer->body_len;
+	char	   *text;
+	bool		ok;
+
+	if (request->secret_header)
+	{
+		size_t		room = strlen(request->secret_header) + strlen(request->password) + 3;
+
+		text = malloc(room);
+		if (text == NULL)
+			return false;
+		snprintf(text, room, "%s: %s", request->secret_header, request->password);
+		ok = add_header(transfer, text);
+		explicit_bzero(text, room);
+		free(text);
+		return ok;
+	}
+	/* Each byte may become three; the old body may hold secrets of the caller's own. */
+	text = malloc(len + strlen(request->form_secret) + 3 * strlen(request->password) + 3);
+	if (text == NULL)
+		return false;
+	memcpy(text, transfer->body, len);
+	len += sprintf(text + len, "%s%s=", len > 0 ? "&" : "", request->form_secret);
+	for (const unsigned char *c = (const unsigned char *) request->password; *c; c++)
+	{
+		if (strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~", *c))
+			text[len++] = *c;
+		else
+			len += sprintf(text + len, "%%%02X", *c);
+	}
+	explicit_bzero(transfer->body, transfer->body_len);
+	free(transfer->body);
+	transfer->body = text;
+	transfer->body_len = len;
+	return true;
+}
+
+/* Notes which headers of the answer are wanted, in small letters. */
+static bool
+copy_wanted(TransferResult *result, const char *const *names, char *errbuf, size_t errlen)
+{
+	int			count = 0;
+
+	while (names && names[count])
+	{
+		if (!is_name(names[count]))
+			return refuse(errbuf, errlen, "\"%.64s\" is not the name of a header", names[count]);
+		if (++count > TRANSFER_MAX_WANTED)
+			return refuse(errbuf, errlen, "more than %d headers of the answer are wanted", TRANSFER_MAX_WANTED);
+	}
+	if (count == 0)
+		return true;
+	result->headers = calloc(count, sizeof(TransferHeader));
+	for (int i = 0; result->headers && i < count; i++)
+	{
+		result->headers[i].name = strdup(names[i]);
+		if (result->headers[i].name == NULL)
+			return refuse(errbuf, errlen, "out of memory");
+		for (char *c = result->headers[i].name; *c; c++)
+			*c = *c >= 'A' && *c <= 'Z' ? *c - 'A' + 'a' : *c;
+		result->header_count = i + 1;
+	}
+	return result->headers ? true : refuse(errbuf, errlen, "out of memory");
+}
+
 /* Copies the headers.  A header is "Name: value" on one line. */
 static bool
 copy_headers(Transfer *transfer, const char *const *headers, char *errbuf, size_t errlen)
@@ -160,7 +268,6 @@ copy_headers(Transfer *transfer, const char *const *headers, char *errbuf, size_
 	for (; headers && *headers; headers++)
 	{
 		size_t		name_len = strspn(*headers, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_");
-		struct curl_slist *longer;
 
 		if (name_len == 0 || (*headers)[name_len] != ':')
 			return refuse(errbuf, errlen, "header %d is not of the form \"Name: value\"", count + 1);
@@ -171,10 +278,8 @@ copy_headers(Transfer *transfer, const char *const *headers, char *errbuf, size_
 		}
 		if (++count > TRANSFER_MAX_HEADERS || strlen(*headers) > TRANSFER_MAX_HEADER)
 			return refuse(errbuf, errlen, "more than %d headers, or one longer than %d bytes", TRANSFER_MAX_HEADERS, TRANSFER_MAX_HEADER);
-		longer = curl_slist_append(transfer->headers, *headers);
-		if (longer == NULL)
+		if (!add_header(transfer, *headers))
 			return refuse(errbuf, errlen, "out of memory");
-		transfer->headers = longer;
 	}
 	return true;
 }
@@ -190,7 +295,11 @@ check_numbers(const TransferRequest *request, char *errbuf, size_t errlen)
 		return refuse(errbuf, errlen, "a limit of the request is negative");
 	if (request->op == TRANSFER_FTP_GET && request->file_fd < 0)
 		return refuse(errbuf, errlen, "an FTP download needs a file to write to");
-	if (request->op != TRANSFER_HTTP && (request->method || request->body || (request->headers && request->headers[0])))
+	if (request->to_file && (request->op != TRANSFER_HTTP || request->file_fd < 0))
+		return refuse(errbuf, errlen, "a body that goes into a file is one of HTTP, and needs the file");
+	if (request->op == TRANSFER_HTTP && !request->to_file && request->resume_from > 0)
+		return refuse(errbuf, errlen, "only what goes into a file can be resumed");
+	if (request->op != TRANSFER_HTTP && (request->method || request->body || request->want_headers || (request->headers && request->headers[0])))
 		return refuse(errbuf, errlen, "an FTP request has no method, headers or body");
 	if (request->method &&
 		(request->method[0] == '\0' || strlen(request->method) > MAX_METHOD ||
@@ -239,7 +348,7 @@ transfer_make(const TransferRequest *request, char **host_key, char *errbuf, siz
 	Transfer   *transfer;
 
 	*host_key = NULL;
-	if (!check_numbers(request, errbuf, errlen) || !check_credentials(request, errbuf, errlen))
+	if (!check_numbers(request, errbuf, errlen) || !check_credentials(request, errbuf, errlen) || !check_secret(request, errbuf, errlen))
 		return NULL;
 	transfer = calloc(1, sizeof(Transfer));
 	if (transfer == NULL)
@@ -255,14 +364,18 @@ transfer_make(const TransferRequest *request, char **host_key, char *errbuf, siz
 	transfer->max_bytes = request->max_bytes;
 	transfer->file_fd = request->file_fd;
 	transfer->resume_from = request->resume_from;
-	if (transfer->op == TRANSFER_HTTP && (transfer->max_bytes == 0 || transfer->max_bytes > TRANSFER_MAX_BODY))
+	transfer->to_file = request->to_file;
+	transfer->secret_apart = request->secret_header || request->form_secret;
+	if (transfer->op == TRANSFER_HTTP && !transfer->to_file && (transfer->max_bytes == 0 || transfer->max_bytes > TRANSFER_MAX_BODY))
 		transfer->max_bytes = TRANSFER_MAX_BODY;
 
-	if (!copy_parts(transfer, request))
+	if (!copy_parts(transfer, request) || (transfer->secret_apart && !place_secret(transfer, request)))
 		refuse(errbuf, errlen, "out of memory");
-	else if (check_url(transfer, host_key, errbuf, errlen) && copy_headers(transfer, request->headers, errbuf, errlen))
+	else if (check_url(transfer, host_key, errbuf, errlen) && copy_headers(transfer, request->headers, errbuf, errlen) &&
+			 copy_wanted(transfer->result, request->want_headers, errbuf, errlen))
 	{
 		transfer->result->tag = request->tag;
+		transfer->result->kept = -1;
 		transfer->result->retry_after = -1;
 		transfer->result->size = -1;
 		transfer->result->modified_at = -1;

@@ -24,6 +24,9 @@
 #define TRANSFER_MAX_CREDENTIAL 4096
 #define TRANSFER_MAX_HEADERS	100
 #define TRANSFER_MAX_HEADER		16384
+#define TRANSFER_MAX_WANTED		32		/* headers of an answer that a request may ask for, and how much of each is kept */
+#define TRANSFER_MAX_VALUE		1024
+#define TRANSFER_MAX_REFUSAL	(64 * 1024)	/* of an answer that was to go into a file and is no success */
 
 typedef enum TransferOp
 {
@@ -51,17 +54,28 @@ typedef struct TransferRequest
 	size_t		body_len;
 	const char *username;		/* may be NULL */
 	const char *password;		/* may be NULL; wiped when the transfer ends */
+	const char *secret_header;	/* HTTP: the password is the value of this header, not a login; no username then */
+	const char *form_secret;	/* HTTP: the password is added to the body as this field of a form; no username then */
+	const char *const *want_headers;	/* HTTP: names of headers of the answer to be kept, NULL at the end; may be NULL */
 	bool		tls_explicit;	/* FTP: AUTH TLS, for control and data both, or fail */
 	const char *ca_file;		/* may be NULL: the system's */
 	long		connect_timeout_ms;
 	long		timeout_ms;		/* whole transfer, from its start on the wire; 0 is no limit */
 	long		low_speed_seconds;	/* fails when not a byte moves for so long; 0 is off */
 	int64_t		max_bytes;		/* fails when more arrives, resume_from counted; 0 is no limit (HTTP: TRANSFER_MAX_BODY) */
-	int			file_fd;		/* FTP_GET: an open descriptor, written at its position, not closed here */
-	int64_t		resume_from;	/* FTP_GET: bytes that are there already */
+	bool		to_file;		/* HTTP: the body of a 2xx goes to file_fd, any other into memory; it is asked for unpacked */
+	int			file_fd;		/* FTP_GET, to_file: an open descriptor, written at its position, not closed here */
+	int64_t		resume_from;	/* FTP_GET, to_file: bytes that are there already */
 	int64_t		start_delay_ms; /* not sent before so long from now */
 	uint64_t	tag;			/* the caller's own: a job id */
 } TransferRequest;
+
+/* A header of an answer: the name as it was asked for, in small letters. */
+typedef struct TransferHeader
+{
+	char	   *name;
+	char	   *value;			/* printable; NULL where the answer did not have it */
+} TransferHeader;
 
 /* What came of it.  Owned by the engine until transfer_result_free(). */
 typedef struct TransferResult
@@ -73,12 +87,15 @@ typedef struct TransferResult
 	char		message[512];	/* what failed, where; never a password */
 	char	   *body;			/* HTTP: response body, may hold NUL bytes; NULL where empty */
 	size_t		body_len;
+	TransferHeader *headers;	/* HTTP: those that were wanted */
+	int			header_count;
 	char		content_type[128];
 	double		retry_after;	/* seconds, -1 where the server did not say */
 	int64_t		size;			/* FTP_STAT: size, -1 unknown */
 	int64_t		modified_at;	/* FTP_STAT: Unix seconds, -1 unknown */
 	int64_t		bytes;			/* received in this transfer */
 	int64_t		elapsed_ms;
+	int			kept;			/* for the caller: whether a secret in the body was kept; 0 no, 1 yes, -1 none was asked for */
 	struct TransferResult *next;
 } TransferResult;
 

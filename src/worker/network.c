@@ -42,6 +42,8 @@ typedef struct RequestDraft
 	char	   *ca_name;
 	char	   *file;
 	char	   *start_at;
+	bool		keep_asked;
+	TokenKeep	keep;
 } RequestDraft;
 
 PG_FUNCTION_INFO_V1(sync_transfer_outcomes);
@@ -152,6 +154,78 @@ json_headers(const JsonbValue *value)
 	return lines;
 }
 
+/* A list of texts, NULL at the end. */
+static const char **
+json_names(const char *key, const JsonbValue *value)
+{
+	JsonbIterator *it;
+	JsonbValue	item;
+	JsonbIteratorToken token;
+	const char **names;
+	int			count = 0;
+
+	if (value->type != jbvBinary || !JsonContainerIsArray(value->val.binary.data) || JsonContainerIsScalar(value->val.binary.data))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("\"%s\" of the request must be an array", key)));
+	names = palloc0((JsonContainerSize(value->val.binary.data) + 1) * sizeof(char *));
+	it = JsonbIteratorInit(value->val.binary.data);
+	while ((token = JsonbIteratorNext(&it, &item, true)) != WJB_DONE)
+	{
+		if (token == WJB_ELEM)
+			names[count++] = json_text(key, &item);
+	}
+	return names;
+}
+
+/* keep_secret: {"name": ..., "field": ...}, both and nothing else. */
+static void
+json_keep(const JsonbValue *value, TokenKeep *keep)
+{
+	JsonbIterator *it;
+	JsonbValue	item;
+	JsonbIteratorToken token;
+	char	   *key = "";
+	bool		good = value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data);
+
+	it = good ? JsonbIteratorInit(value->val.binary.data) : NULL;
+	while (good && (token = JsonbIteratorNext(&it, &item, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			key = pnstrdup(item.val.string.val, item.val.string.len);
+		else if (token == WJB_VALUE)
+		{
+			char	   *to = strcmp(key, "name") == 0 ? keep->name : strcmp(key, "field") == 0 ? keep->field : NULL;
+
+			good = to != NULL && item.type == jbvString && item.val.string.len <= TOKEN_MAX_NAME;
+			if (good)
+				strlcpy(to, json_text(key, &item), TOKEN_MAX_NAME + 1);
+		}
+	}
+	if (!good || !token_name_good(keep->name) || keep->field[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"keep_secret\" of the request must be {\"name\": token's name, \"field\": field of the answer}")));
+}
+
+/* Takes one of the keys that are about secrets and answers.  False where it is another one. */
+static bool
+draft_set_answer(RequestDraft *draft, const char *key, const JsonbValue *value)
+{
+	if (strcmp(key, "secret_header") == 0)
+		draft->transfer.secret_header = json_text(key, value);
+	else if (strcmp(key, "form_secret") == 0)
+		draft->transfer.form_secret = json_text(key, value);
+	else if (strcmp(key, "want_headers") == 0)
+		draft->transfer.want_headers = json_names(key, value);
+	else if (strcmp(key, "keep_secret") == 0)
+	{
+		json_keep(value, &draft->keep);
+		draft->keep_asked = true;
+	}
+	else
+		return false;
+	return true;
+}
+
 /* Takes one key of a request. */
 static void
 draft_set(RequestDraft *draft, const char *key, const JsonbValue *value)
@@ -193,7 +267,7 @@ draft_set(RequestDraft *draft, const char *key, const JsonbValue *value)
 		transfer->resume_from = json_count(key, value, PG_INT64_MAX);
 	else if (strcmp(key, "start_at") == 0)
 		draft->start_at = json_text(key, value);
-	else
+	else if (!draft_set_answer(draft, key, value))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the request has an unknown key \"%s\"", key)));
 }
@@ -219,6 +293,28 @@ draft_read(RequestDraft *draft, Jsonb *request)
 	}
 }
 
+/* What goes with a file, and with a secret that is to be kept. */
+static void
+draft_check_file(RequestDraft *draft)
+{
+	TransferRequest *transfer = &draft->transfer;
+
+	if ((transfer->op == TRANSFER_FTP_GET && draft->file == NULL) || (transfer->op == TRANSFER_FTP_STAT && draft->file != NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"file\" belongs to ftp_get, which needs it, and to http")));
+	transfer->to_file = transfer->op == TRANSFER_HTTP && draft->file != NULL;
+	if (transfer->to_file && transfer->max_bytes == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("\"file\" of an http request needs \"max_bytes\"")));
+	if (draft->keep_asked && (transfer->op != TRANSFER_HTTP || transfer->to_file))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("\"keep_secret\" is for http, without a file")));
+	/* Now, while it can still be told: the token that the answer brings must have a place. */
+	if (draft->keep_asked)
+		(void) secret_token_folder(true);
+}
+
 /* The operation and what goes with it. */
 static void
 draft_decide(RequestDraft *draft)
@@ -235,9 +331,7 @@ draft_decide(RequestDraft *draft)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"op\" of the request must be http, ftp_stat or ftp_get, not \"%s\"", draft->op ? draft->op : "")));
-	if ((transfer->op == TRANSFER_FTP_GET) != (draft->file != NULL))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("\"file\" belongs to ftp_get, and ftp_get needs it")));
+	draft_check_file(draft);
 	if (draft->tls && strcmp(draft->tls, "none") != 0 && strcmp(draft->tls, "explicit") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("\"tls\" of the request must be none or explicit, not \"%s\"", draft->tls)));
@@ -256,7 +350,7 @@ draft_decide(RequestDraft *draft)
 }
 
 void
-network_request_fill(Jsonb *request, uint64 tag, TransferRequest *out)
+network_request_fill(Jsonb *request, uint64 tag, TransferRequest *out, TokenKeep *keep)
 {
 	RequestDraft draft = {0};
 
@@ -270,6 +364,7 @@ network_request_fill(Jsonb *request, uint64 tag, TransferRequest *out)
 	if (draft.file)
 		draft.transfer.file_fd = file_open(draft.file, draft.transfer.resume_from);
 	*out = draft.transfer;
+	*keep = draft.keep;
 }
 
 void
@@ -327,6 +422,24 @@ put_text(JsonbParseState **state, const char *key, const char *text)
 	put(state, key, value);
 }
 
+/* The headers that were wanted and came. */
+static void
+put_headers(JsonbParseState **state, const TransferResult *result)
+{
+	JsonbValue	key = {.type = jbvString};
+
+	key.val.string.val = "headers";
+	key.val.string.len = strlen("headers");
+	pushJsonbValue(state, WJB_KEY, &key);
+	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < result->header_count; i++)
+	{
+		if (result->headers[i].value)
+			put_text(state, result->headers[i].name, result->headers[i].value);
+	}
+	pushJsonbValue(state, WJB_END_OBJECT, NULL);
+}
+
 /* A Unix time as the text of a timestamptz in ISO 8601. */
 static void
 put_time(JsonbParseState **state, const char *key, int64 seconds)
@@ -342,8 +455,10 @@ network_result_to_jsonb(const TransferResult *result)
 {
 	JsonbParseState *state = NULL;
 	JsonbValue	ok = {.type = jbvBool};
+	JsonbValue	kept = {.type = jbvBool};
 
 	ok.val.boolean = result->class == TRANSFER_OK;
+	kept.val.boolean = result->kept == 1;
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	put(&state, "ok", ok);
 	put_text(&state, "class", transfer_class_name(result->class));
@@ -357,6 +472,10 @@ network_result_to_jsonb(const TransferResult *result)
 		put_number(&state, "size", result->size);
 	if (result->modified_at >= 0)
 		put_time(&state, "modified_at", result->modified_at);
+	if (result->kept >= 0)
+		put(&state, "kept", kept);
+	if (result->header_count > 0)
+		put_headers(&state, result);
 	put_number(&state, "bytes", result->bytes);
 	put_number(&state, "elapsed_ms", result->elapsed_ms);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));

@@ -9,12 +9,14 @@
 
 #include "transfer/transfer.h"
 #include "utils/jsonb.h"
+#include "worker/token.h"
 
 /*
  * Reads a request, resolves its secret and opens its spool file (out->file_fd, -1 where there is none: the caller's to close).  All is
- * palloc'd in the present context.  Needs a transaction, for the secret.  Raises an error where the request is wrong.
+ * palloc'd in the present context.  keep: which part of the answer is a secret; for token_keep().  Needs a transaction, for the secret.
+ * Raises an error where the request is wrong.
  */
-extern void network_request_fill(Jsonb *request, uint64 tag, TransferRequest *out);
+extern void network_request_fill(Jsonb *request, uint64 tag, TransferRequest *out, TokenKeep *keep);
 
 /* Wipes the secret of a request, once the engine has its copy. */
 extern void network_request_wipe(TransferRequest *request);

@@ -22,6 +22,7 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "worker/secret.h"
 
 /* Transactions -------------------------------------------------------------------------------------------------------------- */
 
@@ -193,6 +194,27 @@ hand_in(Runner *runner, Answers *answers)
 
 #define ANSWERS_AT_ONCE 256
 
+/*
+ * Lets go of a finished request.  A secret in its answer leaves it here, once, before any SQL sees it: handing in may be done twice.  False
+ * where nobody waits for it.
+ */
+static bool
+take_back(Runner *runner, TransferResult *result, char *kind)
+{
+	int64		job_id = (int64) result->tag;
+	InFlight   *entry = hash_search(runner->in_flight, &job_id, HASH_FIND, NULL);
+
+	if (!entry)
+		return false;
+	if (entry->keep.name[0])
+		token_keep(result, secret_token_path(runner->step_context), &entry->keep);
+	strlcpy(kind, entry->kind, NAMEDATALEN);
+	if (entry->file_fd >= 0)
+		close(entry->file_fd);
+	hash_search(runner->in_flight, &job_id, HASH_REMOVE, NULL);
+	return true;
+}
+
 /* Collects what has finished and hands it in, kind by kind.  True when there was any. */
 static bool
 hand_in_finished(Runner *runner)
@@ -212,19 +234,10 @@ hand_in_finished(Runner *runner)
 	kinds = MemoryContextAlloc(runner->step_context, sizeof(char[NAMEDATALEN]) * ANSWERS_AT_ONCE);
 	while (n < ANSWERS_AT_ONCE && (results[n] = transfer_engine_next(runner->engine)) != NULL)
 	{
-		int64		job_id = (int64) results[n]->tag;
-		InFlight   *entry = hash_search(runner->in_flight, &job_id, HASH_FIND, NULL);
-
-		if (!entry)
-		{
+		if (take_back(runner, results[n], kinds[n]))
+			n++;
+		else
 			transfer_result_free(results[n]);
-			continue;
-		}
-		strlcpy(kinds[n], entry->kind, NAMEDATALEN);
-		if (entry->file_fd >= 0)
-			close(entry->file_fd);
-		hash_search(runner->in_flight, &job_id, HASH_REMOVE, NULL);
-		n++;
 	}
 	for (i = 0; i < n; i++)
 	{

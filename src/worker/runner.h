@@ -9,6 +9,7 @@
 
 #include "transfer/transfer.h"
 #include "utils/hsearch.h"
+#include "worker/token.h"
 
 /* How many seconds a local job waits before a worker takes it that has requests under way. */
 #define LOCAL_PATIENCE 5
@@ -18,6 +19,7 @@ typedef struct InFlight
 {
 	int64		job_id;			/* hash key */
 	int			file_fd;		/* where a download is written, or -1 */
+	TokenKeep	keep;			/* which part of the answer is a secret */
 	char		kind[NAMEDATALEN];
 } InFlight;
 

@@ -5,6 +5,8 @@
  * vault:NAME  Supabase Vault, through its view vault.decrypted_secrets, as the role that runs the worker's SQL
  * file:NAME   a file in product_sync.secret_directory, readable by the server's user alone; one line break at its end does not count
  * env:NAME    the server's environment, only names that start with PRODUCT_SYNC_: who edits a connection must not read all of it
+ * token:NAME  a token that a server gave (worker/token.c), in the folder tokens-<database's number> of the secret directory; only for
+ *             requests that our own SQL makes: a connection cannot name it
  *
  * Messages say what was looked for and where, never what was found.
  */
@@ -12,6 +14,7 @@
 
 #include "product_sync.h"
 #include "worker/secret.h"
+#include "worker/token.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -20,6 +23,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "storage/fd.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -81,11 +85,10 @@ check_file(int fd, const char *path)
 				 errmsg("secret file \"%s\" is longer than %d bytes", path, MAX_SECRET)));
 }
 
-/* Reads file:NAME. */
+/* Reads a file, for file:NAME and token:NAME. */
 static char *
-secret_from_file(const char *name, const char *reference)
+secret_from_file(const char *path, const char *reference, const char *hint)
 {
-	char	   *path = secret_path(name);
 	/* O_NONBLOCK: a FIFO in the folder must not hang the server before it is refused. */
 	int			fd = OpenTransientFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | PG_BINARY);
 	bool		missing = fd < 0 && errno == ENOENT;
@@ -96,7 +99,7 @@ secret_from_file(const char *name, const char *reference)
 		ereport(ERROR,
 				(missing ? errcode(ERRCODE_UNDEFINED_OBJECT) : errcode_for_file_access(),
 				 errmsg("could not open secret file \"%s\": %m", path),
-				 errhint("Put the secret into that file, mode 0600, owned by the server's user.")));
+				 errhint("%s", hint)));
 	check_file(fd, path);
 	secret = palloc(MAX_SECRET + 1);
 	for (;;)
@@ -113,6 +116,76 @@ secret_from_file(const char *name, const char *reference)
 	}
 	CloseTransientFile(fd);
 	return check_text(secret, len, reference);
+}
+
+/* Makes a folder for secrets where there is none. */
+static void
+make_folder(const char *path)
+{
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not create folder \"%s\" for secrets: %m", path),
+				 errhint("Point product_sync.secret_directory at a folder that the server may write, or make that one.")));
+}
+
+char *
+secret_token_path(MemoryContext context)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(context);
+	char	   *path = psprintf("%s/tokens-%u", ps_secret_directory, MyDatabaseId);
+
+	MemoryContextSwitchTo(old_context);
+	return path;
+}
+
+char *
+secret_token_folder(bool make)
+{
+	char	   *path = secret_token_path(CurrentMemoryContext);
+	char	   *parent = pstrdup(ps_secret_directory);
+	char	   *slash = strrchr(parent, '/');
+	struct stat st;
+
+	if (make && lstat(path, &st) < 0)
+	{
+		/* The shipped setting is two folders deep. */
+		if (slash && slash > parent)
+		{
+			*slash = '\0';
+			make_folder(parent);
+		}
+		make_folder(ps_secret_directory);
+		make_folder(path);
+	}
+	if (lstat(path, &st) < 0)
+	{
+		if (errno == ENOENT)
+			return NULL;
+		ereport(ERROR, (errcode_for_file_access(), errmsg("could not examine folder \"%s\": %m", path)));
+	}
+	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("\"%s\" is not a private folder", path),
+				 errhint("It must be a folder of the server's user with mode 0700.")));
+	return path;
+}
+
+/* Reads token:NAME. */
+static char *
+secret_from_token(const char *name, const char *reference)
+{
+	char	   *folder;
+
+	if (!token_name_good(name))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME), errmsg("\"%s\" is not the name of a token", name)));
+	folder = secret_token_folder(false);
+	if (folder == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("there is no token \"%s\"", name)));
+	return secret_from_file(psprintf("%s/%s", folder, name), reference, "It is asked for again by itself.");
 }
 
 /* Reads env:NAME. */
@@ -189,7 +262,9 @@ secret_resolve(const char *reference)
 	size_t		kind = colon ? (size_t) (colon - reference) : 0;
 
 	if (colon && kind == 4 && strncmp(reference, "file", kind) == 0)
-		return secret_from_file(colon + 1, reference);
+		return secret_from_file(secret_path(colon + 1), reference, "Put the secret into that file, mode 0600, owned by the server's user.");
+	if (colon && kind == 5 && strncmp(reference, "token", kind) == 0)
+		return secret_from_token(colon + 1, reference);
 	if (colon && kind == 3 && strncmp(reference, "env", kind) == 0)
 		return secret_from_environment(colon + 1, reference);
 	if (colon && kind == 5 && strncmp(reference, "vault", kind) == 0)

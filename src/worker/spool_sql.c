@@ -2,7 +2,7 @@
  * spool_sql.c
  *	  The few things that SQL may do with files in the spool folder: look, rename, remove.
  *
- * Only downloaded feeds, by their exact form of name: a mistake in a function must not reach other files.  What is done to a file is not
+ * Only downloaded feeds and readings of a shop, by their exact form of name: a mistake in a function must not reach other files.  What is done to a file is not
  * undone by a rollback, so callers do it last, and find it done when they are called again.
  */
 #include "postgres.h"
@@ -20,24 +20,34 @@ PG_FUNCTION_INFO_V1(sync_spool_size);
 PG_FUNCTION_INFO_V1(sync_spool_rename);
 PG_FUNCTION_INFO_V1(sync_spool_remove);
 
-/* The path of feed-<number>.zip or feed-<number>.zip.part; raises an error for every other name. */
+/* Whether a name is <prefix><number><ending> or that with .part behind it. */
+static bool
+has_form(const char *name, const char *prefix, const char *ending)
+{
+	size_t		digits;
+
+	if (strncmp(name, prefix, strlen(prefix)) != 0)
+		return false;
+	name += strlen(prefix);
+	digits = strspn(name, "0123456789");
+	name += digits;
+	if (digits < 1 || digits > 19 || strncmp(name, ending, strlen(ending)) != 0)
+		return false;
+	name += strlen(ending);
+	return name[0] == '\0' || strcmp(name, ".part") == 0;
+}
+
+/* The path of a download in the spool folder; raises an error for every other name. */
 static char *
-feed_path(text *argument)
+download_path(text *argument)
 {
 	char	   *name = text_to_cstring(argument);
-	size_t		digits = 0;
-	const char *ending = "";
 
-	if (strncmp(name, "feed-", 5) == 0)
-	{
-		digits = strspn(name + 5, "0123456789");
-		ending = name + 5 + digits;
-	}
-	if (digits < 1 || digits > 19 || (strcmp(ending, ".zip") != 0 && strcmp(ending, ".zip.part") != 0))
+	if (!has_form(name, "feed-", ".zip") && !has_form(name, "shopify-", ".jsonl"))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("\"%s\" is not the name of a feed in the spool folder", name),
-				 errhint("The names are feed-<id>.zip and feed-<id>.zip.part.")));
+				 errmsg("\"%s\" is not the name of a download in the spool folder", name),
+				 errhint("The names are feed-<id>.zip and shopify-<id>.jsonl, while they arrive with .part behind.")));
 	return ps_spool_path(name);
 }
 
@@ -45,7 +55,7 @@ feed_path(text *argument)
 Datum
 sync_spool_size(PG_FUNCTION_ARGS)
 {
-	char	   *path = feed_path(PG_GETARG_TEXT_PP(0));
+	char	   *path = download_path(PG_GETARG_TEXT_PP(0));
 	struct stat st;
 
 	if (lstat(path, &st) < 0)
@@ -63,7 +73,7 @@ sync_spool_size(PG_FUNCTION_ARGS)
 Datum
 sync_spool_rename(PG_FUNCTION_ARGS)
 {
-	durable_rename(feed_path(PG_GETARG_TEXT_PP(0)), feed_path(PG_GETARG_TEXT_PP(1)), ERROR);
+	durable_rename(download_path(PG_GETARG_TEXT_PP(0)), download_path(PG_GETARG_TEXT_PP(1)), ERROR);
 	PG_RETURN_VOID();
 }
 
@@ -71,7 +81,7 @@ sync_spool_rename(PG_FUNCTION_ARGS)
 Datum
 sync_spool_remove(PG_FUNCTION_ARGS)
 {
-	char	   *path = feed_path(PG_GETARG_TEXT_PP(0));
+	char	   *path = download_path(PG_GETARG_TEXT_PP(0));
 
 	if (unlink(path) == 0)
 		PG_RETURN_BOOL(true);

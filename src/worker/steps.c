@@ -163,11 +163,12 @@ static void
 send_request(Runner *runner, const char *kind, int64 job_id, Jsonb *request)
 {
 	TransferRequest transfer;
+	TokenKeep	keep;
 	InFlight   *entry;
 	char		message[512];
 	int			rc;
 
-	network_request_fill(request, (uint64) job_id, &transfer);
+	network_request_fill(request, (uint64) job_id, &transfer, &keep);
 	rc = transfer_engine_add(runner->engine, &transfer, message, sizeof(message));
 	network_request_wipe(&transfer);
 	if (rc != 0)
@@ -177,7 +178,8 @@ send_request(Runner *runner, const char *kind, int64 job_id, Jsonb *request)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("request of job " INT64_FORMAT " was refused: %s", job_id, message)));
 	}
 	entry = hash_search(runner->in_flight, &job_id, HASH_ENTER, NULL);
-	entry->file_fd = transfer.op == TRANSFER_FTP_GET ? transfer.file_fd : -1;
+	entry->file_fd = transfer.file_fd;
+	entry->keep = keep;
 	strlcpy(entry->kind, kind, NAMEDATALEN);
 }
 

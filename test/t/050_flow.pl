@@ -68,7 +68,7 @@ is($count->("sync.product WHERE id > 150"), $creates - 1, 'each approved new pro
 is($count->("(SELECT product_id FROM sync.product_version GROUP BY product_id, version HAVING count(*) > 1) d"), 0, 'no version twice');
 is($count->("sync.product p WHERE version <> (SELECT coalesce(max(v.version), 0) FROM sync.product_version v WHERE v.product_id = p.id)"), 0,
 	'a product\'s version is that of its newest version row');
-is($count->("sync.product_version WHERE run_id = $run AND (approved_by IS NULL OR staging_id IS NULL OR source IS NULL)"), 0,
+is($count->("sync.product_version v LEFT JOIN sync.staging s ON s.id = v.id AND s.product_id = v.product_id AND coalesce(v.approved_by, 'product_sync') = s.decided_by WHERE v.run_id = $run AND (s.id IS NULL OR v.source IS NULL)"), 0,
 	'each version names its source, entry and approver');
 
 # A changed feed --------------------------------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ sub outcome
 	return "$state\n" . $node->catalogue
 		. "\nrejects " . $node->value('SELECT count(*) FROM sync.feed_reject')
 		. "\nentries " . $node->value("SELECT count(*) || ' ' || count(*) FILTER (WHERE state = 'applied') FROM sync.staging")
-		. "\nversions of an entry " . $node->value('SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM sync.product_version GROUP BY staging_id) v')
+		. "\nversions of an entry " . $node->value('SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM sync.product_version v JOIN sync.staging s ON s.product_id = v.product_id AND s.applied_version = v.version GROUP BY s.id) v')
 		. "\nrows of the feed " . $node->value('SELECT count(*) || \' \' || count(DISTINCT line) FROM sync.feed_item')
 		. "\nopen jobs " . $node->value("SELECT count(*) FROM sync.job WHERE run_id = $run");
 }

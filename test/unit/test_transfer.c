@@ -208,7 +208,7 @@ http_reset(int fd)
 
 /* Answers by path.  False ends the connection. */
 static bool
-http_answer(int fd, const char *path, const char *authorization, const char *body)
+http_answer(int fd, const char *path, const char *authorization, const char *range, const char *body)
 {
 	static char block[65536];
 
@@ -227,6 +227,23 @@ http_answer(int fd, const char *path, const char *authorization, const char *bod
 	if (strcmp(path, "/echo") == 0)
 	{
 		say(fd, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s|%s", strlen(authorization) + strlen(body) + 1, authorization, body);
+		return true;
+	}
+	if (strcmp(path, "/wanted") == 0)
+	{
+		say(fd, "HTTP/1.1 100 Continue\r\nX-Gone: 1\r\n\r\nHTTP/1.1 200 OK\r\nX-Version:  2026-10 \r\nX-Odd: a\x01\xff\r\nX-Versions: 1\r\n"
+			"X-Long: %01500d\r\nX-Told: opensesame\r\nContent-Length: 0\r\n\r\n", 7);
+		return true;
+	}
+	if (strcmp(path, "/range") == 0)
+	{
+		long		from = 0;
+
+		memset(block, 'f', 1000);
+		sscanf(range, "bytes=%ld-", &from);
+		say(fd, from > 0 ? "HTTP/1.1 206 Part\r\nContent-Length: %ld\r\nContent-Range: bytes %ld-999/1000\r\n\r\n" :
+			"HTTP/1.1 200 OK\r\nContent-Length: %ld\r\n\r\n", 1000 - from, from);
+		send_all(fd, block, 1000 - from);
 		return true;
 	}
 	if (strcmp(path, "/slow") == 0)
@@ -269,6 +286,7 @@ http_talk(Server *server, int fd)
 	char		line[4096];
 	char		path[4096] = "";
 	char		authorization[256] = "";
+	char		range[64] = "";
 	char		body[256];
 	bool		more = true;
 
@@ -280,6 +298,8 @@ http_talk(Server *server, int fd)
 		while (hear(fd, line, sizeof(line)) && line[0])
 		{
 			sscanf(line, "Authorization: %200[^\n]", authorization);
+			sscanf(line, "X-Token: %200[^\n]", authorization);
+			sscanf(line, "Range: %60[^\n]", range);
 			sscanf(line, "Content-Length: %zu", &len);
 		}
 		memset(body, 0, sizeof(body));
@@ -293,7 +313,7 @@ http_talk(Server *server, int fd)
 		if (++server->now > server->most)
 			server->most = server->now;
 		pthread_mutex_unlock(&server->lock);
-		more = http_answer(fd, path, authorization, body);
+		more = http_answer(fd, path, authorization, range, body);
 		pthread_mutex_lock(&server->lock);
 		server->now--;
 		pthread_mutex_unlock(&server->lock);
@@ -514,10 +534,79 @@ test_http(const Server *server)
 	transfer_result_free(result);
 }
 
+/* A secret that is no login: it arrives where it shall, and what a server tells of it is blotted out. */
+static void
+test_secrets(const Server *server)
+{
+	static const char *const wanted[] = {"X-VERSION", "X-Odd", "X-Long", "X-Told", "X-Gone", "X-Absent", NULL};
+	TransferRequest request = {.op = TRANSFER_HTTP, .url = address("http", server, "/echo"), .password = "s3cret", .secret_header = "X-Token"};
+	TransferResult *result = once(&request);
+
+	ok(result->body_len == 7 && memcmp(result->body, "s3cret|", 7) == 0, "a secret in a header of its own");
+	transfer_result_free(result);
+	request.password = "opensesame";
+	result = once(&request);
+	ok(result->body_len == 11 && memcmp(result->body, "**********|", 11) == 0, "written back by the server, it is blotted out");
+	transfer_result_free(result);
+	request = (TransferRequest) {.op = TRANSFER_HTTP, .url = address("http", server, "/echo"), .body = "a=1", .body_len = 3, .password = "s/c+&t",
+		.form_secret = "client_secret"};
+	result = once(&request);
+	ok(result->body_len == 31 && memcmp(result->body, "|a=1&client_secret=s%2Fc%2B%26t", 31) == 0, "a secret in a form, encoded");
+	transfer_result_free(result);
+
+	request = (TransferRequest) {.op = TRANSFER_HTTP, .url = address("http", server, "/wanted"), .want_headers = wanted, .password = "opensesame",
+		.secret_header = "X-Token"};
+	result = once(&request);
+	ok(result->header_count == 6 && strcmp(result->headers[0].name, "x-version") == 0 && strcmp(result->headers[0].value, "2026-10") == 0,
+	   "a header that was wanted, whatever its case");
+	ok(strcmp(result->headers[1].value, "a??") == 0, "is made printable");
+	ok(strlen(result->headers[2].value) == TRANSFER_MAX_VALUE, "is cut");
+	ok(strcmp(result->headers[3].value, "**********") == 0, "tells no secret");
+	ok(result->headers[4].value == NULL && result->headers[5].value == NULL, "and does not come from an answer before the answer");
+	transfer_result_free(result);
+}
+
+/* A body into a file: class, status, bytes, what is in the file then, what is in memory. */
+static void
+file_case(const Server *server, const char *path, int64_t resume_from, int64_t max_bytes, TransferClass class, int code, int64_t bytes,
+		  size_t in_memory)
+{
+	char		name[] = "/tmp/test_transfer_XXXXXX";
+	int			file = mkstemp(name);
+	TransferRequest request = {.op = TRANSFER_HTTP, .url = address("http", server, path), .to_file = true, .file_fd = file,
+		.resume_from = resume_from, .max_bytes = max_bytes, .low_speed_seconds = 1};
+	TransferResult *result;
+	bool		good = ftruncate(file, resume_from) == 0 && lseek(file, resume_from, SEEK_SET) == resume_from;
+
+	result = once(&request);
+	if (!ok(good && result->class == class && result->curl_code == code && result->bytes == bytes && result->body_len == in_memory &&
+			lseek(file, 0, SEEK_END) == resume_from + (in_memory ? 0 : bytes), "file %s from %lld, at most %lld", path, (long long) resume_from,
+			(long long) max_bytes))
+		printf("# class %d, curl %d, %lld bytes, %zu in memory: %s\n", result->class, result->curl_code, (long long) result->bytes,
+			   result->body_len, result->message);
+	transfer_result_free(result);
+	close(file);
+	unlink(name);
+}
+
+static void
+test_file(const Server *server)
+{
+	file_case(server, "/range", 0, 1000, TRANSFER_OK, 0, 1000, 0);
+	file_case(server, "/range", 400, 1000, TRANSFER_OK, 0, 600, 0);
+	file_case(server, "/range", 400, 999, TRANSFER_PERMANENT, 63, 0, 0);
+	file_case(server, "/half", 0, 0, TRANSFER_NETWORK, 18, 4, 0);
+	file_case(server, "/status/404", 0, 0, TRANSFER_PERMANENT, 0, 2, 2);
+	file_case(server, "/status/503", 0, 0, TRANSFER_NETWORK, 0, 2, 2);
+	/* A server that knows no ranges starts at the beginning: not what belongs behind the part that is there. */
+	file_case(server, "/ok", 4, 0, TRANSFER_NETWORK, 33, 0, 0);
+}
+
 static void
 test_refused(void)
 {
 	static const char *const bad_headers[] = {"X: a\r\nY: b", NULL};
+	static const char *const bad_names[] = {"X: a", NULL};
 	TransferRequest bad[] = {
 		{.op = TRANSFER_HTTP},
 		{.op = TRANSFER_HTTP, .url = "file:///etc/passwd"},
@@ -536,6 +625,16 @@ test_refused(void)
 		{.op = TRANSFER_FTP_STAT, .url = "ftp://127.0.0.1/a", .username = "x\r\nDELE b"},
 		{.op = TRANSFER_FTP_STAT, .url = "ftp://127.0.0.1/a", .password = "x\nDELE b"},
 		{.op = TRANSFER_FTP_GET, .url = "ftp://127.0.0.1/a", .file_fd = -1},
+		{.op = TRANSFER_HTTP, .url = "http://127.0.0.1/", .to_file = true, .file_fd = -1},
+		{.op = TRANSFER_HTTP, .url = "http://127.0.0.1/", .resume_from = 1},
+		{.op = TRANSFER_HTTP, .url = "http://127.0.0.1/", .secret_header = "X-Token"},
+		{.op = TRANSFER_HTTP, .url = "http://127.0.0.1/", .secret_header = "X-Token", .password = "a\nb"},
+		{.op = TRANSFER_HTTP, .url = "http://127.0.0.1/", .secret_header = "X:Token", .password = "a"},
+		{.op = TRANSFER_HTTP, .url = "http://127.0.0.1/", .secret_header = "X", .password = "a", .username = "b"},
+		{.op = TRANSFER_HTTP, .url = "http://127.0.0.1/", .form_secret = "x", .password = "a"},
+		{.op = TRANSFER_HTTP, .url = "http://127.0.0.1/", .form_secret = "x", .secret_header = "y", .password = "a", .body = "", .body_len = 0},
+		{.op = TRANSFER_HTTP, .url = "http://127.0.0.1/", .want_headers = bad_names},
+		{.op = TRANSFER_FTP_STAT, .url = "ftp://127.0.0.1/a", .secret_header = "X-Token", .password = "a"},
 	};
 	TransferEngine *engine = transfer_engine_create(1, 1);
 
@@ -806,6 +905,8 @@ main(void)
 	test_refused();
 	test_manners(other);
 	test_http(http);
+	test_secrets(http);
+	test_file(http);
 	test_ftp();
 	test_delay_and_cancel(http);
 	test_cancel_ftp();

@@ -1,0 +1,181 @@
+-- The shop's mirror: the one place that writes it, and the one that takes something for gone.
+--
+-- Answers come late, doubled and out of order, so a product is written only where what was seen is not older than what is there, by the
+-- shop's own updatedAt; of two with one time the one that was read later counts.  What changed is marked as due for the merge.
+
+-- Writes products as the shop has them, many in a statement, in the order of their numbers (two writers then never wait for each other in
+-- a circle).  as_of: when the shop was asked, for a whole reading when it began.  Arrays are parallel; stocks: by inventory item and
+-- location {"available", "updated_at"}.  Returns how many were written, and of how many the content changed.
+CREATE FUNCTION sync.shopify_mirror_write(connection text, crawl_id bigint, as_of timestamptz, remote_ids bigint[], updated_at timestamptz[],
+	documents jsonb[], variants jsonb[], stocks jsonb[], OUT written bigint, OUT changed bigint)
+LANGUAGE plpgsql SET search_path = '' SET jit = off SET plan_cache_mode = 'force_custom_plan' AS $$
+#variable_conflict use_column
+DECLARE
+	taken bigint[];
+	due_before bigint;
+BEGIN
+	SELECT count(*) INTO due_before FROM sync.shopify_product m
+	WHERE m.connection = shopify_mirror_write.connection AND m.remote_id = ANY (remote_ids) AND m.merge_due;
+	WITH incoming AS (
+		SELECT DISTINCT ON (i.id) i.id, i.at, i.document, i.variants
+		FROM unnest(remote_ids, shopify_mirror_write.updated_at, documents, shopify_mirror_write.variants)
+			WITH ORDINALITY AS i (id, at, document, variants, no)
+		ORDER BY i.id, i.at DESC, i.no DESC
+	), upsert AS (
+		INSERT INTO sync.shopify_product AS m (connection, remote_id, handle, document, variants, remote_updated_at, crawl_id)
+		SELECT shopify_mirror_write.connection, i.id, i.document ->> 'handle', i.document, i.variants, i.at, shopify_mirror_write.crawl_id
+		FROM incoming i ORDER BY i.id
+		ON CONFLICT (connection, remote_id) DO UPDATE SET
+			handle = excluded.handle, document = excluded.document, variants = excluded.variants,
+			remote_updated_at = excluded.remote_updated_at, seen_at = now(), crawl_id = coalesce(excluded.crawl_id, m.crawl_id),
+			merge_due = m.merge_due OR m.gone_since IS NOT NULL OR m.document IS DISTINCT FROM excluded.document
+				OR m.variants IS DISTINCT FROM excluded.variants,
+			gone_since = NULL, gone_evidence = NULL
+		WHERE (excluded.remote_updated_at > m.remote_updated_at OR (excluded.remote_updated_at = m.remote_updated_at AND m.seen_at <= as_of))
+		  -- What was gone after this was read is not back.
+		  AND (m.gone_since IS NULL OR m.gone_since < as_of)
+		RETURNING m.remote_id)
+	SELECT array_agg(u.remote_id) INTO taken FROM upsert u;
+	written := coalesce(cardinality(taken), 0);
+	-- It was there all the same.
+	UPDATE sync.shopify_product m SET crawl_id = shopify_mirror_write.crawl_id
+	WHERE shopify_mirror_write.crawl_id IS NOT NULL AND m.connection = shopify_mirror_write.connection
+	  AND m.remote_id = ANY (remote_ids) AND m.remote_id <> ALL (coalesce(taken, '{}')) AND m.gone_since IS NULL;
+	SELECT count(*) - due_before INTO changed FROM sync.shopify_product m
+	WHERE m.connection = shopify_mirror_write.connection AND m.remote_id = ANY (remote_ids) AND m.merge_due;
+	PERFORM sync.shopify_stock_write(shopify_mirror_write.connection, stocks);
+END
+$$;
+COMMENT ON FUNCTION sync.shopify_mirror_write(text, bigint, timestamptz, bigint[], timestamptz[], jsonb[], jsonb[], jsonb[]) IS
+'The one place that writes products of a shop into the mirror, unless what is there is newer; marks what changed as merge_due.';
+
+-- Levels of stock: {"ITEM": {"LOCATION": {"available": n, "updated_at": time}}}.  Each has all the levels of its items.
+CREATE FUNCTION sync.shopify_stock_write(connection text, stocks jsonb[]) RETURNS void
+LANGUAGE plpgsql SET search_path = '' SET jit = off SET plan_cache_mode = 'force_custom_plan' AS $$
+#variable_conflict use_column
+BEGIN
+	WITH item AS MATERIALIZED (
+		SELECT e.key::bigint AS id, e.value AS levels
+		FROM unnest(stocks) s CROSS JOIN LATERAL jsonb_each(coalesce(s, '{}')) e),
+	level AS (
+		SELECT DISTINCT ON (i.id, l.key) i.id, l.key::bigint AS location_id, (l.value ->> 'available')::integer AS available,
+			   (l.value ->> 'updated_at')::timestamptz AS at
+		FROM item i CROSS JOIN LATERAL jsonb_each(i.levels) l
+		ORDER BY i.id, l.key, (l.value ->> 'updated_at')::timestamptz DESC NULLS LAST),
+	gone AS (
+		DELETE FROM sync.shopify_stock x USING item i
+		WHERE x.connection = shopify_stock_write.connection AND x.inventory_item_id = i.id AND NOT i.levels ? x.location_id::text)
+	INSERT INTO sync.shopify_stock AS x (connection, inventory_item_id, location_id, available, remote_updated_at)
+	SELECT shopify_stock_write.connection, l.id, l.location_id, l.available, l.at FROM level l ORDER BY l.id, l.location_id
+	ON CONFLICT (connection, inventory_item_id, location_id) DO UPDATE SET
+		available = excluded.available, remote_updated_at = excluded.remote_updated_at, seen_at = now()
+	WHERE coalesce(excluded.remote_updated_at >= x.remote_updated_at, true)
+	  AND (excluded.available, excluded.remote_updated_at) IS DISTINCT FROM (x.available, x.remote_updated_at);
+END
+$$;
+
+-- Product nodes of a query, whole, into the mirror.  cut: those whose lists go on, which are not written but to be read by themselves.
+-- What cannot be used is counted and told of.
+CREATE FUNCTION sync.shopify_nodes_write(connection text, crawl_id bigint, as_of timestamptz, nodes jsonb,
+	OUT seen bigint, OUT written bigint, OUT changed bigint, OUT rejected bigint, OUT first_reject text, OUT newest timestamptz, OUT cut bigint[])
+LANGUAGE plpgsql SET search_path = '' SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+	part record;
+	currency text := (SELECT s.currency FROM sync.shopify_shop s WHERE s.connection = shopify_nodes_write.connection);
+BEGIN
+	WITH node AS MATERIALIZED (
+		SELECT n.no, n.value AS product, sync.shopify_number(n.value ->> 'id') AS id, sync.shopify_time(n.value ->> 'updatedAt') AS at,
+			   sync.shopify_is_cut(n.value) AS is_cut
+		FROM jsonb_array_elements(nodes) WITH ORDINALITY AS e (value, no)
+		CROSS JOIN LATERAL (SELECT e.no, CASE WHEN jsonb_typeof(e.value) = 'object' THEN e.value ELSE jsonb_build_object('value', e.value) END AS value) n),
+	made AS MATERIALIZED (
+		SELECT n.*, d.document, d.variants, d.stock,
+			   CASE WHEN n.id IS NULL OR n.at IS NULL THEN 'no product: ' || left(n.product::text, 200) ELSE d.error END AS error
+		FROM node n LEFT JOIN LATERAL sync.shopify_document(n.product - 'variants' - 'media' - 'metafields',
+			sync.shopify_list(n.product -> 'variants'), sync.shopify_list(n.product -> 'media'), sync.shopify_list(n.product -> 'metafields'),
+			currency) d ON n.id IS NOT NULL AND n.at IS NOT NULL AND NOT n.is_cut)
+	SELECT count(*) AS seen, array_agg(m.id) FILTER (WHERE m.document IS NOT NULL) AS ids,
+		   array_agg(m.at) FILTER (WHERE m.document IS NOT NULL) AS at,
+		   array_agg(m.document) FILTER (WHERE m.document IS NOT NULL) AS documents,
+		   array_agg(m.variants) FILTER (WHERE m.document IS NOT NULL) AS variants,
+		   array_agg(m.stock) FILTER (WHERE m.document IS NOT NULL) AS stocks,
+		   max(m.at) FILTER (WHERE m.id IS NOT NULL) AS newest, count(*) FILTER (WHERE m.error IS NOT NULL) AS rejected,
+		   (array_agg(m.error ORDER BY m.no) FILTER (WHERE m.error IS NOT NULL))[1] AS first_reject,
+		   array_agg(DISTINCT m.id) FILTER (WHERE m.is_cut AND m.error IS NULL) AS cut
+	INTO part FROM made m;
+	seen := part.seen;
+	rejected := part.rejected;
+	first_reject := part.first_reject;
+	newest := part.newest;
+	cut := coalesce(part.cut, '{}');
+	SELECT w.written, w.changed INTO written, changed FROM sync.shopify_mirror_write(shopify_nodes_write.connection, shopify_nodes_write.crawl_id,
+		as_of, coalesce(part.ids, '{}'), part.at, part.documents, part.variants, part.stocks) w;
+END
+$$;
+
+-- The nodes of a list, an empty array where it has none.
+CREATE FUNCTION sync.shopify_list(list jsonb) RETURNS jsonb[]
+LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
+	SELECT coalesce(array_agg(e.value), '{}')
+	FROM jsonb_array_elements(CASE WHEN jsonb_typeof(list -> 'nodes') = 'array' THEN list -> 'nodes' ELSE '[]' END) e
+$$;
+
+-- Whether a list of a product, or one of its variants' stock, goes on after what is here.
+CREATE FUNCTION sync.shopify_is_cut(product jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
+	SELECT coalesce(product @@ '$.variants.pageInfo.hasNextPage == true || $.media.pageInfo.hasNextPage == true || $.metafields.pageInfo.hasNextPage == true', false)
+		OR sync.shopify_levels_cut(product)
+$$;
+
+CREATE FUNCTION sync.shopify_levels_cut(product jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
+	SELECT coalesce(product @? '$.variants.nodes[*].inventoryItem.inventoryLevels.pageInfo.hasNextPage ? (@ == true)', false)
+$$;
+
+-- Takes products for gone, as some evidence says; returns how many were not known to be.
+CREATE FUNCTION sync.shopify_gone(connection text, remote_ids bigint[], evidence text) RETURNS bigint
+LANGUAGE plpgsql SET search_path = '' AS $$
+#variable_conflict use_column
+DECLARE
+	n bigint;
+BEGIN
+	UPDATE sync.shopify_product m SET gone_since = clock_timestamp(), gone_evidence = evidence, merge_due = true
+	WHERE m.id IN (SELECT w.id FROM sync.shopify_product w
+				   WHERE w.connection = shopify_gone.connection AND w.remote_id = ANY (shopify_gone.remote_ids) AND w.gone_since IS NULL
+				   ORDER BY w.remote_id FOR UPDATE);
+	GET DIAGNOSTICS n = ROW_COUNT;
+	RETURN n;
+END
+$$;
+
+-- What a complete reading of the whole shop did not see is gone, unless that is too much to be believed.
+CREATE FUNCTION sync.shopify_full_gone(crawl_id bigint, run_id bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = '' AS $$
+#variable_conflict use_column
+DECLARE
+	crawl sync.shopify_crawl;
+	missing bigint[];
+	known bigint;
+	why text;
+BEGIN
+	SELECT * INTO crawl FROM sync.shopify_crawl c WHERE c.id = shopify_full_gone.crawl_id;
+	-- A row that was written since the reading began is there, whatever the reading says.
+	SELECT array_agg(m.remote_id) FILTER (WHERE m.crawl_id IS DISTINCT FROM crawl.id AND m.seen_at < crawl.started_at), count(*)
+	INTO missing, known FROM sync.shopify_product m WHERE m.connection = crawl.connection AND m.gone_since IS NULL;
+	IF missing IS NULL THEN
+		RETURN;
+	END IF;
+	why := CASE WHEN crawl.rejected > 0 THEN format('%s products of the reading could not be used', crawl.rejected)
+				WHEN crawl.products <> crawl.expected THEN format('%s of %s products were read', crawl.products, crawl.expected)
+				WHEN cardinality(missing) > greatest(1, known * sync.setting_value(crawl.connection, 'mirror_shrink_limit')::numeric)
+				THEN 'that is more than mirror_shrink_limit allows; an app that lost a permission looks like this' END;
+	IF why IS NULL THEN
+		PERFORM sync.shopify_gone(crawl.connection, missing, 'full_read');
+	ELSE
+		PERFORM sync.notify(run_id, 'warning', 'shopify_shrunk', format('Shop "%s" no longer lists %s of %s products; none was taken for gone: %s',
+			crawl.connection, cardinality(missing), known, why),
+			jsonb_build_object('connection', crawl.connection, 'crawl_id', crawl.id, 'missing', cardinality(missing), 'known', known));
+	END IF;
+END
+$$;
