@@ -62,6 +62,24 @@ RESET ROLE;
 END
 }
 
+# All that is known of a field, in its order.
+sub field_story
+{
+	my ($product, $path) = @_;
+	return "product $product, $path:\n" . $ask->(<<"END") . "\n";
+WITH story (at, told) AS (
+	SELECT e.at, format('#%s %s sets %s over %s', e.no, e.who, e.value, e.over) FROM public.edit e WHERE e.product_id = $product AND e.path = '$path'
+	UNION ALL SELECT c.at, format('version %s: %s to %s, %s %s %s', c.version, c.old_value, c.new_value, c.kind, c.source, c.actor)
+	FROM sync.product_change c WHERE c.product_id = $product AND c.path = '$path'
+	UNION ALL SELECT g.decided_at, format('decision: base %s, here %s, shop %s: %s %s by %s', g.base_value, g.local_value, g.shopify_value, g.outcome, g.value, g.rule)
+	FROM sync.decision_log g WHERE g.product_id = $product AND g.path = '$path'
+	UNION ALL SELECT c.created_at, format('conflict %s: here %s, shop %s, %s %s', c.state, c.local_value, c.shopify_value, c.choice, c.custom_value)
+	FROM sync.conflict c WHERE c.product_id = $product AND c.path = '$path'
+	UNION ALL SELECT l.created_at, 'lock ' || l.path || ' ' || l.kind FROM sync.field_lock l WHERE l.product_id = $product AND '$path' LIKE sync.path_pattern(l.path))
+SELECT string_agg(to_char(at, 'MI:SS.MS ') || told, E'\\n' ORDER BY at) FROM story
+END
+}
+
 # ---- what happens ------------------------------------------------------------------------------------------------------------------
 
 $world->merchant_creates for 1 .. 40;
@@ -155,16 +173,20 @@ WHERE NOT sync.value_equal(e.path, e.value, n.value)
   -- Another person changed it afterwards, seeing this value, or the ERP did.
   AND NOT EXISTS (SELECT FROM public.edit o WHERE o.product_id = e.product_id AND o.path = e.path AND o.no > e.no
 				  AND (o.who = 'erp' OR sync.value_equal(e.path, o.over, e.value) OR sync.value_equal(e.path, o.value, e.value)))
+  -- It put back what both had agreed on, after the other side had changed that: the net change is none.
+  AND NOT EXISTS (SELECT FROM (SELECT p.* FROM public.edit p WHERE p.product_id = e.product_id AND p.path = e.path AND p.who <> e.who AND p.no < e.no
+							   ORDER BY p.no DESC LIMIT 1) o
+				  WHERE sync.value_equal(e.path, o.over, e.value) AND NOT sync.value_equal(e.path, o.value, e.over))
   -- The feed, or a rollback.
-  AND NOT EXISTS (SELECT FROM sync.product_change c JOIN sync.product_version v USING (product_id, version)
-				  WHERE c.product_id = e.product_id AND c.path = e.path AND v.created_at > e.at AND v.source NOT IN ('shop', 'manual') AND v.kind <> 'manual')
+  AND NOT EXISTS (SELECT FROM sync.product_change c
+				  WHERE c.product_id = e.product_id AND c.path = e.path AND c.at > e.at AND c.source <> 'shop' AND c.kind <> 'manual')
   AND NOT EXISTS (SELECT FROM sync.decision_log g WHERE g.product_id = e.product_id AND g.path = e.path AND g.decided_at > e.at
 				  AND (sync.value_equal(e.path, g.local_value, e.value) OR sync.value_equal(e.path, g.shopify_value, e.value)))
   AND NOT EXISTS (SELECT FROM sync.conflict c WHERE c.product_id = e.product_id AND c.path = e.path AND c.state IN ('open', 'resolved', 'applied')
 				  AND (sync.value_equal(e.path, c.local_value, e.value) OR sync.value_equal(e.path, c.shopify_value, e.value)))
 ORDER BY e.no
 END
-is($lost, '', 'no edit by a person is lost');
+is($lost, '', 'no edit by a person is lost') or diag map { /of product (\d+): (\S+) :=/ ? field_story($1, $2) : () } (split /\n/, $lost)[ 0 .. 2 ];
 
 my $state = "SELECT concat_ws(' ', (SELECT count(*) FROM sync.product_version), (SELECT count(*) FROM sync.staging), (SELECT count(*) FROM sync.decision_log),"
 	. " (SELECT md5(string_agg(concat_ws('|', id, state, choice), ',' ORDER BY id)) FROM sync.conflict),"
