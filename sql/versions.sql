@@ -201,7 +201,8 @@ UPDATE sync.variant SET cost = 2 WHERE sku = 'S-6';
 UPDATE sync.product SET vendor = 'Acme' WHERE id = 8;
 SELECT sync_rollback_run(:bad) AS undo \gset
 SELECT reason, flags, fields FROM pg_temp.entry e WHERE id IN (SELECT id FROM sync.staging WHERE run_id = :undo) ORDER BY product_id;
-SELECT f.path, f.old_value, f.new_value, f.decision, f.decided_by, f.decided_how, f.note FROM sync.staging_field f JOIN sync.staging s ON s.id = f.staging_id WHERE s.run_id = :undo AND f.note IS NOT NULL;
+SELECT f.path, f.old_value, f.new_value, f.decision, f.decided_by, f.decided_how, replace(f.note, session_user, 'me') AS note
+FROM sync.staging_field f JOIN sync.staging s ON s.id = f.staging_id WHERE s.run_id = :undo AND f.note IS NOT NULL ORDER BY f.id;
 SELECT kind, state, context, counts FROM sync.run WHERE id = :undo;
 SELECT decision, state, decided_how, count(*) FROM sync.staging WHERE run_id = :undo GROUP BY 1, 2, 3 ORDER BY 1, 2;
 SELECT kind, message FROM sync.notification WHERE run_id = :undo;
