@@ -344,6 +344,7 @@ BEGIN
 	COMMENT ON COLUMN sync.product_version.approved_by IS 'The person who approved it, or edited by hand; null where nobody had to: product_sync itself.';
 	COMMENT ON COLUMN sync.product_version.approved_at IS 'When that person said yes; null where that was when the version was made, at created_at.';
 
+	COMMENT ON COLUMN sync.staging.flags IS 'unknown_to_erp, inactive_in_erp, shared_match, split_match, link_contradicted, new_variant, sku_taken, stale, audit, gone_in_shop, changed_since, variant_removed: what a reviewer should look at.';
 	-- A rollback is a run of no connection: it neither waits for the runs of one nor keeps them waiting.
 	ALTER TABLE sync.run ALTER COLUMN connection DROP NOT NULL;
 	ALTER TABLE sync.staging ALTER COLUMN connection DROP NOT NULL;

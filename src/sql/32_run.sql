@@ -276,6 +276,7 @@ BEGIN
 				ANALYZE sync.staging (run_id, connection, kind, decision, state, sku, product_id, product_no);
 				ANALYZE sync.staging_field (staging_id, decision);
 				PERFORM sync.run_move(run.id, 'review_pending');
+				PERFORM sync.conflicts_notify(run.id);
 				-- The merge decided about its entries itself.
 				PERFORM sync.job_enqueue('stage_finish', run.id) WHERE run.kind <> 'shopify_down';
 			WHEN 'review_pending' THEN
@@ -309,6 +310,8 @@ BEGIN
 		-- One that is tried again: its entries are there.
 		PERFORM sync.run_move(run_id, 'staging_creation');
 		PERFORM sync.run_move(run_id, 'review_pending');
+	ELSIF (SELECT r.kind::text = 'shopify_down' FROM sync.run r WHERE r.id = run_id) THEN
+		PERFORM sync.shopify_leave_idle(run_id);
 	ELSE
 		UPDATE sync.run r SET context = r.context - 'look' - 'poll' WHERE r.id = run_id;
 		PERFORM sync.run_move(run_id, 'ftp_monitoring');

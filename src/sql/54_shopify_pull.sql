@@ -132,6 +132,7 @@ BEGIN
 		SELECT DISTINCT c.name FROM sync.job j JOIN sync.connection c ON c.name = j.payload ->> 'connection' AND c.enabled
 		WHERE j.id = ANY (job_ids)
 	LOOP
+		PERFORM sync.conflicts_due(shop);
 		CONTINUE WHEN NOT EXISTS (SELECT FROM sync.shopify_product m WHERE m.connection = shop AND m.merge_due);
 		IF EXISTS (SELECT FROM sync.run r WHERE r.connection = shop AND r.active) THEN
 			-- It may be past its merge.
@@ -258,16 +259,16 @@ CREATE FUNCTION sync.shopify_shop_write(connection text, data jsonb) RETURNS tex
 LANGUAGE plpgsql SET search_path = '' AS $$
 #variable_conflict use_column
 DECLARE
-	scopes text[];
+	granted text[];
 	places jsonb := CASE WHEN jsonb_typeof(data #> '{locations,nodes}') = 'array' THEN data #> '{locations,nodes}' ELSE '[]' END;
 BEGIN
-	SELECT array_agg(s.value ->> 'handle' ORDER BY s.value ->> 'handle') INTO scopes
+	SELECT array_agg(s.value ->> 'handle' ORDER BY s.value ->> 'handle') INTO granted
 	FROM jsonb_array_elements(CASE WHEN jsonb_typeof(data #> '{currentAppInstallation,accessScopes}') = 'array'
 								   THEN data #> '{currentAppInstallation,accessScopes}' ELSE '[]' END) s;
 	UPDATE sync.shopify_shop s SET shop_id = coalesce(sync.shopify_number(data #>> '{shop,id}'), s.shop_id),
 		domain = coalesce(data #>> '{shop,myshopifyDomain}', s.domain),
 		currency = coalesce(substring(data #>> '{shop,currencyCode}' FROM '^[A-Z]{3}$'), s.currency),
-		scopes = coalesce(shopify_shop_write.scopes, s.scopes), checked_at = clock_timestamp()
+		scopes = coalesce(granted, s.scopes), checked_at = clock_timestamp()
 	WHERE s.connection = shopify_shop_write.connection;
 	INSERT INTO sync.shopify_location AS l (connection, remote_id, name, active)
 	SELECT DISTINCT ON (p.id) shopify_shop_write.connection, p.id, coalesce(p.place ->> 'name', ''), coalesce((p.place -> 'isActive')::text <> 'false', true)
@@ -280,7 +281,7 @@ BEGIN
 	END IF;
 	RETURN (SELECT string_agg('read_' || n.what, ', ' ORDER BY n.what)
 			FROM unnest(ARRAY['inventory', 'locations', 'products']) AS n (what)
-			WHERE scopes IS NOT NULL AND NOT scopes && ARRAY['read_' || n.what, 'write_' || n.what]);
+			WHERE granted IS NOT NULL AND NOT granted && ARRAY['read_' || n.what, 'write_' || n.what]);
 END
 $$;
 
@@ -292,14 +293,14 @@ LANGUAGE plpgsql STABLE SET search_path = '' AS $$
 #variable_conflict use_column
 DECLARE
 	run sync.run;
-	wanted text;
+	asked text;
 	last record;
 	last_full timestamptz;
 BEGIN
 	SELECT * INTO run FROM sync.run r WHERE r.id = shopify_crawl_plan.run_id;
-	wanted := coalesce(run.context ->> 'mode', 'auto');
+	asked := coalesce(run.context ->> 'mode', 'auto');
 	SELECT c.id, c.mode, c.updated_since INTO crawl_id, mode, updated_since FROM sync.shopify_crawl c
-	WHERE c.connection = run.connection AND c.finished_at IS NULL AND wanted IN ('auto', c.mode)
+	WHERE c.connection = run.connection AND c.finished_at IS NULL AND asked IN ('auto', c.mode)
 	  AND c.started_at > clock_timestamp() - sync.setting_value(run.connection, 'shopify_resume_within')::interval
 	ORDER BY c.id DESC LIMIT 1;
 	IF FOUND THEN
@@ -308,8 +309,8 @@ BEGIN
 	SELECT c.watermark, c.events_since INTO last FROM sync.shopify_crawl c
 	WHERE c.connection = run.connection AND c.complete AND c.watermark IS NOT NULL ORDER BY c.id DESC LIMIT 1;
 	SELECT max(c.finished_at) INTO last_full FROM sync.shopify_crawl c WHERE c.connection = run.connection AND c.complete AND c.mode = 'full';
-	mode := CASE WHEN last.watermark IS NULL OR wanted = 'full' THEN 'full'
-				 WHEN wanted = 'delta' THEN 'delta'
+	mode := CASE WHEN last.watermark IS NULL OR asked = 'full' THEN 'full'
+				 WHEN asked = 'delta' THEN 'delta'
 				 WHEN last_full > clock_timestamp() - sync.setting_value(run.connection, 'shopify_full_every')::interval THEN 'delta'
 				 ELSE 'full' END;
 	IF mode = 'delta' THEN

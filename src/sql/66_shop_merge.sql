@@ -319,7 +319,7 @@ BEGIN
 	-- Only where nothing else has decided: the tree and what it wants to know are not free.
 	LEFT JOIN LATERAL (
 		SELECT k.outcome, k.value, k.rule, k.reason
-		FROM (SELECT WHERE d.outcome IS NULL) undecided
+		FROM (SELECT WHERE d.outcome IS NULL OFFSET 0) undecided
 		CROSS JOIN LATERAL sync.decide_field(d.path, d.base_value, d.local_value, d.shop_value, rules,
 			sync.merge_facts(d.product_id, d.path, d.base_value, d.local_value, d.shop_value, d.local)) k) t ON true;
 	fields := sync.merge_freeze(merge_fields.run_id, merge_fields.connection, coalesce(fields, '{}'));

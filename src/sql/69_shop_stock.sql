@@ -112,7 +112,7 @@ BEGIN
 	LEFT JOIN LATERAL (SELECT o.outcome, o.value, o.rule, o.reason WHERE o.outcome IS NOT NULL) k ON true
 	LEFT JOIN LATERAL (
 		SELECT u.outcome, u.value, u.rule, u.reason
-		FROM (SELECT WHERE o.outcome IS NULL) undecided
+		FROM (SELECT WHERE o.outcome IS NULL OFFSET 0) undecided
 		CROSS JOIN LATERAL sync.decide_field(d.path, to_jsonb(d.base), to_jsonb(d.local), to_jsonb(d.shop), rules, jsonb_strip_nulls(jsonb_build_object(
 			'erp_seen_at', d.erp_seen_at, 'shopify_changed_at', d.shop_at, 'tracked', d.tracked, 'policy', d.policy))) u) t ON true;
 	PERFORM sync.stock_write(shop_stock_merge.connection, levels);

@@ -307,25 +307,28 @@ $$;
 
 -- Updates of a batch: one entry a product, one row a field.
 CREATE FUNCTION sync.stage_updates(run_id bigint, connection text, products sync.staged[], create_only text[],
-								   OUT updated bigint, OUT unchanged bigint, OUT suppressed bigint, OUT fields bigint)
+								   OUT updated bigint, OUT unchanged bigint, OUT suppressed bigint, OUT locked bigint, OUT fields bigint)
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
 DECLARE
 	ids bigint[] := (SELECT array_agg(DISTINCT p.product_id) FROM unnest(products) p WHERE p.product_id IS NOT NULL);
 	quiet integer[];
+	locks text[];
 	taken text[] := sync.skus_present((SELECT array_agg(p.document) FROM unnest(products) p WHERE p.product_id IS NOT NULL));
 BEGIN
 	IF ids IS NULL THEN
-		SELECT 0, 0, 0, 0 INTO updated, unchanged, suppressed, fields;
+		SELECT 0, 0, 0, 0, 0 INTO updated, unchanged, suppressed, locked, fields;
 		RETURN;
 	END IF;
+	SELECT coalesce(array_agg(l.product_id || ' ' || l.pattern), '{}') INTO locks FROM sync.locked(ids) l;
 	WITH base AS MATERIALIZED (
 		SELECT p.*, c.version, c.document AS present
 		FROM unnest(products) p JOIN sync.product_documents(ids) c ON c.product_id = p.product_id),
 	differs AS MATERIALIZED (
 		SELECT b.product_no, b.version, f.path, f.old_value, f.new_value, f.n,
 			   (SELECT count(*) FROM jsonb_object_keys(b.document -> 'variants')) AS variants,
-			   r.path IS NOT NULL AND f.new_value IS NOT DISTINCT FROM r.new_value AS refused
+			   r.path IS NOT NULL AND f.new_value IS NOT DISTINCT FROM r.new_value AS refused,
+			   locks <> '{}' AND b.product_id || ' ' || f.path LIKE ANY (locks) AS locked
 		FROM base b
 		CROSS JOIN LATERAL sync.document_diff(b.present, b.document) WITH ORDINALITY AS f (path, old_value, new_value, n)
 		LEFT JOIN sync.refused_fields(stage_updates.connection, ids, stage_updates.run_id) r
@@ -335,7 +338,7 @@ BEGIN
 		SELECT d.product_no, array_agg(sync.path_label(d.path, d.variants > 1) ORDER BY d.n) AS labels,
 			   array_agg((sync.document_path(d.path))[2])
 				   FILTER (WHERE d.path LIKE 'variants[%]' AND d.old_value IS NULL AND cardinality(sync.document_path(d.path)) = 2) AS new_skus
-		FROM differs d WHERE NOT d.refused
+		FROM differs d WHERE NOT d.refused AND NOT d.locked
 		GROUP BY d.product_no),
 	entry AS (
 		INSERT INTO sync.staging (run_id, connection, kind, title, sku, reason, confidence, method, evidence, flags, product_id, base_version,
@@ -354,12 +357,12 @@ BEGIN
 		INSERT INTO sync.staging_field (staging_id, path, old_value, new_value, base_version)
 		SELECT e.id, d.path, d.old_value, d.new_value, d.version
 		FROM differs d JOIN entry e ON e.product_no = d.product_no
-		WHERE NOT d.refused
+		WHERE NOT d.refused AND NOT d.locked
 		ORDER BY e.id, d.path
 		RETURNING 1)
-	SELECT (SELECT count(*) FROM entry), (SELECT count(*) FROM field), (SELECT count(*) FROM differs d WHERE d.refused),
+	SELECT (SELECT count(*) FROM entry), (SELECT count(*) FROM field), (SELECT count(*) FROM differs d WHERE d.refused AND NOT d.locked), (SELECT count(*) FROM differs d WHERE d.locked),
 		   (SELECT array_agg(b.product_no) FROM base b WHERE b.product_no NOT IN (SELECT c.product_no FROM change c))
-	INTO updated, fields, suppressed, quiet;
+	INTO updated, fields, suppressed, locked, quiet;
 
 	unchanged := coalesce(cardinality(quiet), 0);
 	PERFORM sync.remember_links(stage_updates.connection, NULL,
@@ -410,11 +413,11 @@ BEGIN
 	WHERE p.product_no <> ALL (done);
 	PERFORM sync.stage_supersede(stage_range.run_id, run.connection, products);
 	SELECT * INTO creates FROM sync.stage_creates(stage_range.run_id, run.connection, products);
-	SELECT * INTO updates FROM sync.stage_updates(stage_range.run_id, run.connection, products,
-		sync.create_only_targets(run.feed_file_id));
+	SELECT * INTO updates FROM sync.stage_updates(stage_range.run_id, run.connection, products, sync.create_only_targets(run.feed_file_id));
 	RETURN jsonb_build_object('done', to_no - from_no + 1, 'created', creates.created, 'updated', updates.updated,
 		'unchanged', updates.unchanged, 'suppressed', creates.suppressed + updates.suppressed, 'fields', updates.fields,
-		'skipped', to_no - from_no + 1 - cardinality(products) - cardinality(done));
+		'skipped', to_no - from_no + 1 - cardinality(products) - cardinality(done))
+		|| CASE WHEN updates.locked > 0 THEN jsonb_build_object('locked', updates.locked) ELSE '{}' END;
 END
 $$;
 

@@ -310,7 +310,8 @@ BEGIN
 	SELECT array_agg(t.id ORDER BY t.id) FILTER (WHERE NOT t.gone), array_agg(t.reason ORDER BY t.id) FILTER (WHERE NOT t.gone),
 		   array_agg(t.id) FILTER (WHERE t.gone)
 	INTO back, reasons, gone
-	FROM (SELECT DISTINCT ON (w.id) w.id, w.gone, w.reason FROM sync.apply_stale(ids) w ORDER BY w.id) t;
+	FROM (SELECT DISTINCT ON (w.id) w.id, w.gone, w.reason
+		  FROM (SELECT * FROM sync.apply_stale(ids) UNION ALL SELECT k.id, false, k.reason FROM sync.apply_locked(ids) k) w ORDER BY w.id, w.gone DESC) t;
 	IF back IS NOT NULL THEN
 		PERFORM sync.apply_send_back(back, reasons);
 	END IF;

@@ -348,6 +348,13 @@ BEGIN
 	DELETE FROM sync.webhook_event e WHERE e.received_at < now() - greatest(interval '1 day', sync.setting_value(NULL, 'keep_webhook_events')::interval);
 	GET DIAGNOSTICS n = ROW_COUNT;
 	deleted := deleted + n;
+	DELETE FROM sync.conflict c
+	WHERE c.state NOT IN ('open', 'resolved') AND c.closed_at < now() - sync.setting_value(NULL, 'keep_conflicts')::interval;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	deleted := deleted + n;
+	DELETE FROM sync.decision_log d WHERE d.decided_at < now() - sync.setting_value(NULL, 'keep_decisions')::interval;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	deleted := deleted + n;
 	DELETE FROM sync.notification t WHERE t.created_at < now() - sync.setting_value(NULL, 'keep_notifications')::interval;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	RETURN deleted + n;
