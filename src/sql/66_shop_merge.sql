@@ -345,7 +345,7 @@ BEGIN
 	IF class = 'description' THEN
 		-- A shop's value that is not the agreed one was edited there: it was not us.
 		facts := facts || jsonb_build_object('etilize_updated', coalesce(last.connection_kind = 'etilize', false),
-			'manual_edit', coalesce(last.kind = 'manual', false) OR base_value IS NOT NULL AND NOT sync.value_equal(path, base_value, shop_value));
+			'manual_edit', coalesce(last.kind IN ('manual', 'rollback'), false) OR base_value IS NOT NULL AND NOT sync.value_equal(path, base_value, shop_value));
 	ELSIF class = 'price' THEN
 		facts := facts || coalesce(jsonb_build_object('approved_price', sync.approved_value(product_id, path)), '{}');
 	END IF;
