@@ -104,7 +104,7 @@ BEGIN
 			 WHEN d.local IS NOT DISTINCT FROM d.shop THEN 'converged'
 			 WHEN d.local IS NULL OR d.follows THEN 'use_shopify'
 			 WHEN d.shop IS NULL OR d.tracked IS FALSE THEN 'skip'
-			 WHEN d.base IS NOT NULL AND d.local = d.base THEN 'use_shopify'
+			 WHEN d.base IS NOT NULL AND d.local = d.base AND d.shop >= 0 THEN 'use_shopify'
 			 WHEN d.base IS NOT NULL AND d.shop = d.base THEN 'local' END AS outcome,
 		CASE WHEN c.choice = 'custom' THEN (c.custom_value #>> '{}')::numeric WHEN c.choice = 'local' THEN d.local ELSE d.shop END AS value,
 		CASE WHEN c.id IS NOT NULL THEN 'person' WHEN d.follows THEN 'no_store' ELSE 'only_one_changed' END AS rule,
@@ -114,7 +114,7 @@ BEGIN
 		SELECT u.outcome, u.value, u.rule, u.reason
 		FROM (SELECT WHERE o.outcome IS NULL OFFSET 0) undecided
 		CROSS JOIN LATERAL sync.decide_field(d.path, to_jsonb(d.base), to_jsonb(d.local), to_jsonb(d.shop), rules, jsonb_strip_nulls(jsonb_build_object(
-			'erp_seen_at', d.erp_seen_at, 'shopify_changed_at', d.shop_at, 'tracked', d.tracked, 'policy', d.policy))) u) t ON true;
+			'erp_seen_at', d.erp_seen_at, 'shopify_changed_at', d.shop_at, 'tracked', d.tracked, 'policy', d.policy, 'now', now()))) u) t ON true;
 	PERFORM sync.stock_write(shop_stock_merge.connection, levels);
 	counts := sync.stock_conflicts(shop_stock_merge.run_id, shop_stock_merge.connection, levels);
 	RETURN counts || jsonb_build_object('stock', (SELECT count(*) FROM unnest(levels) s WHERE s.outcome <> 'local'));
@@ -262,7 +262,7 @@ BEGIN
 	products := ARRAY(SELECT p FROM sync.merge_products(shop_pushed.connection, ARRAY(SELECT m.id FROM sync.shopify_product m
 		WHERE m.connection = shop_pushed.connection AND m.remote_id = shop_pushed.remote_id)) p);
 	PERFORM sync.base_write(shop_pushed.connection, products,
-		ARRAY(SELECT ROW(p.product_id, o, NULL, sync.document_get(p.local, o), sync.document_get(p.shop, o), 'local', 'converged', NULL, NULL, NULL, NULL)::sync.merge_field
+		ARRAY(SELECT ROW(p.product_id, o, NULL, sync.document_get(p.local, o), sync.document_get(p.shop, o), 'local', 'converged', NULL, NULL, NULL, NULL, NULL)::sync.merge_field
 			  FROM unnest(products) p, unnest(paths) o));
 END
 $$;
