@@ -20,7 +20,6 @@ my $json = JSON::PP->new->canonical->allow_nonref->ascii;
 my $began = time;
 
 my $node = ProductSync::Cluster->start_new('main', preload => 0, conf => "fsync = off");
-$node->safe_psql('postgres', slurp_file('/tmp/converge-stubs.sql'));
 my $session = ProductSync::Session->new($node->connstr('postgres'));
 my $ask = sub { return $session->ask($_[0]) };
 my $shop = ProductSync::MemoryShop->new;
