@@ -23,6 +23,7 @@ const { Store } = require('./shopify/store.js');
 const { Bucket } = require('./shopify/cost.js');
 const { run, requestId } = require('./shopify/execute.js');
 const { mutations } = require('./shopify/mutations.js');
+const { forgetReplies } = require('./shopify/inventory.js');
 const { edit, summary } = require('./shopify/merchant.js');
 const { Bulk } = require('./shopify/bulk.js');
 const { Webhooks } = require('./shopify/webhooks.js');
@@ -167,6 +168,7 @@ function controlled(name, query, text) {
 			reset();
 			if (given.shop) {
 				store.reset();
+				forgetReplies();
 				shop.bulk.reset();
 				shop.webhooks.reset();
 			}

@@ -27,6 +27,7 @@ module.exports = {
 	// bulk operations: how long they run at least, held until bulk_hold is false, how many at once, and what the next one comes to:
 	// bulk_next is a list of "FAILED", "CANCELED", "EXPIRED"; bulk_fail_after: objects in its partial data
 	bulk_delay_ms: 0, bulk_hold: false, bulk_concurrent: 5, bulk_next: [], bulk_fail_after: 10, bulk_error: 'INTERNAL_SERVER_ERROR',
+	bulk_cut_next: 0,                    // the next download breaks off after so many bytes
 	bulk_adjacent: true,                 // false: children come after all parents, not beside their own
 	// webhooks: mode "hold" keeps them for POST /_webhooks, "send" delivers them; what happens on the way
 	webhook_mode: 'hold', webhook_debounce: true, webhook_lose_next: 0, webhook_double_next: 0, webhook_retry_ms: 1000,

@@ -202,11 +202,19 @@ function sortedProducts(store, key) {
 	return rows;
 }
 
-function* levelsAt(store, location) {
+// All levels of a location, in the order of their items; kept like the products.
+function levelsAt(store, location) {
+	const known = store.sortedLists.get(location);
+	if (known && known.version === store.version)
+		return known.rows;
+	const rows = [];
 	for (const v of store.variants.values())
 		for (const l of v.levels)
 			if (l.location === location)
-				yield l;
+				rows.push(l);
+	rows.sort((a, b) => a.item.itemId - b.item.itemId);
+	store.sortedLists.set(location, { version: store.version, rows });
+	return rows;
 }
 
 // Each: kind of its rows (for search and order), all rows of a source, and the order when no sortKey is an argument.
@@ -231,7 +239,7 @@ const CONNECTIONS = {
 	},
 	ProductVariant: { metafields: own('metafield', metafieldRows), media: own('media', (v) => v.product.media.filter((m) => m.id === v.mediaId)) },
 	InventoryItem: { inventoryLevels: own('level', (v) => v.levels, 'ID'), variants: own('variant', (v) => [origin(v)]), countryHarmonizedSystemCodes: own('metafield', () => []) },
-	Location: { inventoryLevels: own('level', (l, { store }) => [...levelsAt(store, origin(l))], 'ID'), metafields: own('metafield', () => []) },
+	Location: { inventoryLevels: own('level', (l, { store }) => levelsAt(store, origin(l)), 'ID'), metafields: own('metafield', () => []) },
 };
 
 function metafieldRows(owner, context, { namespace, keys }) {
