@@ -10,6 +10,7 @@ use ProductSync::World;
 # shop: a ProductSync::Shopify.
 sub new { my ($class, %option) = @_; return bless { known => {}, stock => {}, writes => 0, %option }, $class }
 
+sub writes { $_[0]{writes} }
 sub remotes { my ($self) = @_; return sort { $a <=> $b } keys %{ $self->{known} } }
 sub known { my ($self, $remote) = @_; return $self->{known}{$remote} }
 sub updated_at { my ($self, $remote) = @_; return "'$self->{updated}{$remote}'" }
