@@ -13,6 +13,7 @@ sub new { my ($class, %option) = @_; return bless { products => {}, stock => {},
 sub remotes { my ($self) = @_; return sort { $a <=> $b } grep { $self->{products}{$_} } keys %{ $self->{products} } }
 sub read { my ($self, $remote) = @_; return $self->{products}{$remote} }
 sub known { my ($self, $remote) = @_; return $self->{products}{$remote} }
+sub writes { return $_[0]{writes} // 0 }
 sub all { my ($self) = @_; return { map { ($_ => $self->{products}{$_}) } $self->remotes } }
 
 # The number of a variant with this SKU.
@@ -66,6 +67,8 @@ sub write
 	$self->{writes}++;
 	return $document;
 }
+
+sub send { my ($self, @what) = @_; return $self->write(@what) }
 
 sub remove
 {

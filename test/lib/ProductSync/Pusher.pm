@@ -62,7 +62,7 @@ sub push_fields
 	return 0 unless %changes;
 	my $paths = 'ARRAY(SELECT jsonb_array_elements_text(' . literal([ sort keys %changes ]) . '))';
 	$self->{sql}->("SELECT sync.shop_pushing('shop', $remote, $paths, " . $self->{shop}->updated_at($remote) . ')');
-	my $answer = $self->{shop}->write($remote, \%changes) // return 0;
+	my $answer = $self->{shop}->send($remote, \%changes) // return 0;
 	$self->{sent}++;
 	if ($self->{world}->chance($lose)) { $self->{lost}++; return 1 }
 	$self->{sql}->("SELECT sync.shop_pushed('shop', $remote, " . literal($answer) . ", $paths, " . $self->{shop}->updated_at($remote) . ')');
