@@ -52,6 +52,7 @@ BEGIN
 	IF hold IS NOT NULL THEN
 		RETURN hold;
 	END IF;
+	PERFORM sync.shop_sent_due(run.connection);
 	ANALYZE sync.shopify_product (connection, merge_due);
 	size := greatest(sync.setting_value(run.connection, 'merge_batch_products')::integer, 1);
 	FOR part IN
@@ -228,6 +229,7 @@ BEGIN
 	counts := sync.counts_add(counts, sync.shop_create(shop_merge_range.run_id, shop_merge_range.connection,
 		ARRAY(SELECT p FROM unnest(products) p WHERE p.product_id IS NULL AND p.gone IS NULL)));
 	IF linked <> '{}' THEN
+		linked := sync.shop_echoes(shop_merge_range.connection, linked);
 		fields := sync.merge_fields(shop_merge_range.run_id, shop_merge_range.connection, linked);
 		counts := sync.counts_add(counts, sync.shop_merge_settle(shop_merge_range.run_id, shop_merge_range.connection, linked, fields));
 		counts := sync.counts_add(counts, sync.shop_stock_merge(shop_merge_range.run_id, shop_merge_range.connection,
@@ -272,8 +274,10 @@ DECLARE
 	product_ids bigint[] := ARRAY(SELECT p.product_id FROM unnest(products) p);
 	fields sync.merge_field[];
 BEGIN
-	WITH differing AS MATERIALIZED (
-		SELECT p.product_id, p.local, p.version, d.path, d.base_value, d.local_value, d.shop_value, d.status
+	WITH doubt AS MATERIALIZED (SELECT t.product_id, t.path FROM sync.shop_in_doubt(product_ids, merge_fields.connection) t),
+	differing AS MATERIALIZED (
+		SELECT p.product_id, p.local, p.version, d.path, d.base_value, d.local_value, d.shop_value,
+			   CASE WHEN d.status <> 'converged' AND (p.product_id, d.path) IN (SELECT t.product_id, t.path FROM doubt t) THEN 'both' ELSE d.status END AS status
 		FROM unnest(products) p CROSS JOIN LATERAL sync.document_merge(p.base, p.base_local, p.local, p.shop) d),
 	person AS MATERIALIZED (
 		SELECT c.id, c.product_id, c.path, c.state, c.local_value, c.shopify_value, c.choice, c.custom_value
@@ -341,7 +345,7 @@ BEGIN
 	IF class = 'description' THEN
 		-- A shop's value that is not the agreed one was edited there: it was not us.
 		facts := facts || jsonb_build_object('etilize_updated', coalesce(last.connection_kind = 'etilize', false),
-			'manual_edit', coalesce(last.kind = 'manual', false) OR base_value IS NOT NULL AND NOT sync.value_equal(path, base_value, shop_value));
+			'manual_edit', coalesce(last.kind IN ('manual', 'rollback'), false) OR base_value IS NOT NULL AND NOT sync.value_equal(path, base_value, shop_value));
 	ELSIF class = 'price' THEN
 		facts := facts || coalesce(jsonb_build_object('approved_price', sync.approved_value(product_id, path)), '{}');
 	END IF;

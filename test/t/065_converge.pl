@@ -56,6 +56,7 @@ sub merge
 {
 	my ($mode, $share) = @_;
 	$ask->("SET ROLE sync_worker;" . $shop->pull($world, $mode, $share) . <<"END");
+SELECT sync.shop_sent_due('shop');
 SELECT sync.shop_merge_range(1, 'shop', 0, 1000000);
 SELECT sync.shop_stock_merge(1, 'shop', NULL);
 RESET ROLE;
