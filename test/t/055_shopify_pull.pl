@@ -30,6 +30,7 @@ sub pull
 }
 sub reading { my ($what) = @_; return value("SELECT $what FROM sync.shopify_crawl ORDER BY id DESC LIMIT 1") }
 sub settings { my %new = @_; $node->shopify($shop, grant => 1, %fast, %new) }
+sub there { my %is = map { $_->{id} => 1 } @{ $shop->products }; return grep { $is{$_} } @_ }
 sub until_true
 {
 	my ($sql, $what) = @_;
@@ -173,7 +174,7 @@ until_true("SELECT count(*) = 2 FROM sync.shopify_product WHERE (document ->> 't
 until_true("SELECT count(*) > 0 AND bool_and(NOT active) FROM sync.run WHERE context ->> 'mode' = 'pending'", 'and a run without reading merges it');
 
 # Cut off by the death of the server's processes, again and again: it goes on where it was.
-$shop->edit(map { { product => $_, set => { title => "Cut $_" } } } @ids[50 .. 849]);
+$shop->edit(map { { product => $_, set => { title => "Cut $_" } } } there(@ids[50 .. 849]));
 settings(shopify_page_size => 20);
 $shop->control(latency_ms => 30);
 $run = start('delta');
@@ -189,10 +190,10 @@ is(differences(), '', 'nothing is lost');
 $shop->control(latency_ms => 0);
 
 # Cancelled in the middle, the next run goes on at its cursor.
-$shop->edit(map { { product => $_, set => { title => "Again $_" } } } @ids[50 .. 849]);
+$shop->edit(map { { product => $_, set => { title => "Again $_" } } } there(@ids[50 .. 849]));
 $shop->control(latency_ms => 50);
 $run = start('delta');
-until_true("SELECT pages > 5 FROM sync.shopify_crawl ORDER BY id DESC LIMIT 1", 'it reads');
+until_true("SELECT pages > 5 AND NOT complete FROM sync.shopify_crawl ORDER BY id DESC LIMIT 1", 'it reads');
 value("SELECT sync_cancel($run)");
 $shop->control(latency_ms => 0);
 my $crawl = reading('id');
@@ -225,7 +226,7 @@ is(value("SELECT count(*) FROM sync.shopify_product WHERE gone_since IS NOT NULL
 # Children apart from their parents, and a worker that dies while products are put together.
 settings(bulk_batch_products => 50);
 $shop->control(bulk_adjacent => JSON::PP::false);
-$shop->edit(map { { product => $_, set => { title => "Bulk $_" } } } @ids[100 .. 899]);
+$shop->edit(map { { product => $_, set => { title => "Bulk $_" } } } there(@ids[100 .. 899]));
 $run = start('full');
 until_true("SELECT count(*) > 0 FROM sync.shopify_bulk_line", 'lines are loaded');
 kill 'KILL', grep { $_ } ($node->workers)[0];
