@@ -144,6 +144,7 @@ BEGIN
 		remote_id bigint NOT NULL,
 		base jsonb NOT NULL DEFAULT '{}',
 		base_local jsonb NOT NULL DEFAULT '{}',
+		sent jsonb NOT NULL DEFAULT '{}',
 		merged_at timestamptz,
 		linked_by text NOT NULL DEFAULT 'product_sync',
 		linked_at timestamptz NOT NULL DEFAULT now(),
@@ -154,6 +155,9 @@ BEGIN
 	COMMENT ON TABLE sync.product_listing IS 'A product in a shop: which one it is there, and the base, the values of its own fields that both sides last agreed on.';
 	COMMENT ON COLUMN sync.product_listing.base IS 'By path, the shop''s value at the last agreement: a document without variants, in which a missing field is one that was empty.';
 	COMMENT ON COLUMN sync.product_listing.base_local IS 'By path, ours, where the agreed values are not the same text: the shop rewrites HTML and moves images.';
+
+	CREATE INDEX product_listing_sent_idx ON sync.product_listing (connection) WHERE sent <> '{}';
+	COMMENT ON COLUMN sync.product_listing.sent IS 'By path, what a push sent and has no answer to: value, at, and seen, the shop''s updatedAt before it. Settled by the next merge that has read the product.';
 
 	CREATE TABLE sync.listing (
 		id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -182,12 +186,15 @@ BEGIN
 		erp_seen_at timestamptz,
 		local numeric,
 		base numeric,
+		sent numeric,
+		sent_seen timestamptz,
 		agreed_at timestamptz,
 		UNIQUE (connection, variant_id, location_id)
 	) WITH (fillfactor = 80);
 	CREATE INDEX stock_level_variant_id_idx ON sync.stock_level (variant_id);
 	COMMENT ON TABLE sync.stock_level IS 'Stock of a variant at a location of a shop: ours, and the base that both sides last agreed on. The shop''s own is in sync.shopify_stock.';
 	COMMENT ON COLUMN sync.stock_level.erp IS 'What the ERP said last of the store that is this location: on hand less reserved.';
+	COMMENT ON COLUMN sync.stock_level.sent IS 'What a push sent and has no answer to; sent_seen is when the shop had changed the level before it.';
 	COMMENT ON COLUMN sync.stock_level.local IS 'What we hold to be available: the ERP''s, or what a merge or a person decided since.';
 
 	-- Rules, decisions, conflicts ----------------------------------------------------------------------------------------------

@@ -173,7 +173,8 @@ BEGIN
 	  AND (l.base, l.base_local) IS DISTINCT FROM
 		  (coalesce(b.base -> 'variants' -> v.sku, '{}'), coalesce(b.base_local -> 'variants' -> v.sku, '{}'));
 	UPDATE sync.product_listing l
-	SET base = b.base - 'variants', base_local = b.base_local - 'variants', merged_at = now()
+	SET base = b.base - 'variants', base_local = b.base_local - 'variants', merged_at = now(),
+		sent = CASE l.sent WHEN '{}' THEN '{}' ELSE l.sent - ARRAY(SELECT f.path FROM unnest(agreed) f WHERE f.product_id = b.product_id) END
 	FROM unnest(bases) b WHERE l.id = b.listing_id;
 	UPDATE sync.product_listing l SET merged_at = now()
 	WHERE l.merged_at IS NULL AND l.id = ANY (ARRAY(SELECT p.listing_id FROM unnest(products) p));

@@ -160,7 +160,12 @@ token_keep(TransferResult *result, const char *folder, const TokenKeep *keep)
 
 	result->kept = 0;
 	if (result->class != TRANSFER_OK)
+	{
+		/* A refusal is for SQL to read; a success that was cut off may end within the token. */
+		if (result->status < 300)
+			drop_body(result);
 		return;
+	}
 	if (result->body && result->body_len <= TOKEN_MAX_ANSWER)
 		answer = json_loadb(result->body, result->body_len, JSON_REJECT_DUPLICATES, NULL);
 	if (!json_is_object(answer))

@@ -49,6 +49,8 @@ is(wrong(q[sync_merge(c.field, c.base, c.local, c.shopify, jsonb_build_object('r
 	'', 'the rules that are shipped say what the tree says by itself');
 is(wrong(q[sync.decide_field(c.field, c.base, c.local, c.shopify, coalesce(c.context -> 'rules', sync.decision_rules('shop')), c.context)], 'c.base IS NULL'),
 	'', 'so does the merge');
+is(wrong(q[sync.decide_merge(c.field, c.base, c.local, c.shopify, coalesce(c.context -> 'rules', sync.decision_rules('shop')), c.context)], 'true'),
+	'', 'with and without a base');
 is($node->value("SELECT count(*) FROM c CROSS JOIN LATERAL sync_merge(c.field, c.base, c.local, c.shopify, c.context) d WHERE d.reason = '' OR d.reason ~ '[[:cntrl:]]' OR d.outcome = 'manual' AND d.value IS NOT NULL"),
 	'0', 'each has its reason, and a person is given no value');
 

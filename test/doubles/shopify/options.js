@@ -7,7 +7,8 @@ module.exports = {
 	products: 0, variants: 2, seed: 1, levels: 1, locations: ['Main Warehouse', 'Toronto'],
 	// the shop
 	shop_name: 'Test Shop', shop_domain: 'test-shop.myshopify.com', shop_id: 72345678, currency: 'USD', weight_unit: 'GRAMS',
-	scopes: ['read_products', 'write_products', 'read_inventory', 'write_inventory', 'read_locations', 'read_publications', 'write_publications'],
+	scopes: ['read_products', 'write_products', 'read_inventory', 'write_inventory', 'read_locations', 'read_publications',
+		'write_publications'],
 	// who may ask: a permanent token, and the client-credentials grant
 	token: 'shpat_test', client_id: 'client', client_secret: 'hush', token_seconds: 86399, grant: true,
 	api_version: '',                     // what X-Shopify-API-Version says, where it is not 2026-10
