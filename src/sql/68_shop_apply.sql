@@ -416,3 +416,13 @@ BEGIN
 		FOR EACH STATEMENT EXECUTE FUNCTION sync.version_written();
 END
 $install$;
+
+-- What a run that leaves nothing to decide has done.  A shop's changes are carried out as they are compared.
+CREATE FUNCTION sync.run_words(run_id bigint) RETURNS text
+LANGUAGE sql STABLE SET search_path = '' AS $$
+	SELECT coalesce(string_agg(format('%s %s', r.counts ->> w.key, w.words), ', ' ORDER BY w.n), 'nothing differs')
+	FROM sync.run r
+	CROSS JOIN (VALUES (1, 'created', 'created'), (2, 'linked', 'linked'), (3, 'changed', 'changed'), (4, 'conflicts', 'conflicts for people'),
+					   (5, 'stock', 'levels of stock agreed')) AS w (n, key, words)
+	WHERE r.id = run_words.run_id AND r.kind = 'shopify_down' AND (r.counts ->> w.key)::numeric > 0
+$$;
