@@ -363,7 +363,7 @@ BEGIN
 	SELECT array_agg(e.id ORDER BY e.product_id) INTO entry_ids FROM entry e;
 	PERFORM sync.version_write(ids, array_fill(1, ARRAY[cardinality(ids)]), 'create', documents, array_fill('{}'::jsonb, ARRAY[cardinality(ids)]),
 		shop_create_now.connection, shop_create_now.run_id, entry_ids, 'product_sync');
-	PERFORM sync.shop_stock_merge(shop_create_now.run_id, shop_create_now.connection, ids);
+	PERFORM sync.stock_begin(shop_create_now.run_id, shop_create_now.connection, ids);
 	PERFORM sync.catalogue_changed();
 END
 $$;

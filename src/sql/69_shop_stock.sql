@@ -123,6 +123,31 @@ $$;
 COMMENT ON FUNCTION sync.shop_stock_merge(bigint, text, bigint[]) IS
 'Compares the stock of these products, or of all, with the shop''s; returns counts. Decisions are logged, disagreements for people become conflicts.';
 
+-- The first stock of products that were made from the shop: the shop's, where the ERP has no say in it.
+CREATE FUNCTION sync.stock_begin(run_id bigint, connection text, product_ids bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+#variable_conflict use_column
+BEGIN
+	IF EXISTS (SELECT FROM sync.shopify_location o WHERE o.connection = stock_begin.connection AND o.store <> '') THEN
+		PERFORM sync.shop_stock_merge(stock_begin.run_id, stock_begin.connection, product_ids);
+		RETURN;
+	END IF;
+	WITH level AS (
+		INSERT INTO sync.stock_level (connection, variant_id, location_id, local, base, agreed_at)
+		SELECT stock_begin.connection, v.id, s.location_id, s.available, s.available, now()
+		FROM (SELECT w.id FROM sync.variant w WHERE w.product_id = ANY (product_ids) OFFSET 0) v
+		CROSS JOIN LATERAL (SELECT i.inventory_item_id FROM sync.listing i WHERE i.variant_id = v.id AND i.connection = stock_begin.connection LIMIT 1) l
+		CROSS JOIN LATERAL (SELECT q.location_id, q.available FROM sync.shopify_stock q
+							WHERE q.connection = stock_begin.connection AND q.inventory_item_id = l.inventory_item_id OFFSET 0) s
+		ORDER BY v.id, s.location_id
+		ON CONFLICT DO NOTHING
+		RETURNING variant_id, local)
+	UPDATE sync.variant v SET stock = t.stock
+	FROM (SELECT n.variant_id, sum(n.local) AS stock FROM level n GROUP BY n.variant_id) t
+	WHERE v.id = t.variant_id AND t.stock IS NOT NULL;
+END
+$$;
+
 -- Levels as they were decided.  Resolving to our number makes the shop's the base: then only ours differs, and is sent.
 CREATE FUNCTION sync.stock_write(connection text, levels sync.merge_stock[]) RETURNS void
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
