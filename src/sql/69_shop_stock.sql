@@ -132,19 +132,14 @@ BEGIN
 		PERFORM sync.shop_stock_merge(stock_begin.run_id, stock_begin.connection, product_ids);
 		RETURN;
 	END IF;
-	WITH level AS (
-		INSERT INTO sync.stock_level (connection, variant_id, location_id, local, base, agreed_at)
-		SELECT stock_begin.connection, v.id, s.location_id, s.available, s.available, now()
-		FROM (SELECT w.id FROM sync.variant w WHERE w.product_id = ANY (product_ids) OFFSET 0) v
-		CROSS JOIN LATERAL (SELECT i.inventory_item_id FROM sync.listing i WHERE i.variant_id = v.id AND i.connection = stock_begin.connection LIMIT 1) l
-		CROSS JOIN LATERAL (SELECT q.location_id, q.available FROM sync.shopify_stock q
-							WHERE q.connection = stock_begin.connection AND q.inventory_item_id = l.inventory_item_id OFFSET 0) s
-		ORDER BY v.id, s.location_id
-		ON CONFLICT DO NOTHING
-		RETURNING variant_id, local)
-	UPDATE sync.variant v SET stock = t.stock
-	FROM (SELECT n.variant_id, sum(n.local) AS stock FROM level n GROUP BY n.variant_id) t
-	WHERE v.id = t.variant_id AND t.stock IS NOT NULL;
+	INSERT INTO sync.stock_level (connection, variant_id, location_id, local, base, agreed_at)
+	SELECT stock_begin.connection, v.id, s.location_id, s.available, s.available, now()
+	FROM (SELECT w.id FROM sync.variant w WHERE w.product_id = ANY (product_ids) OFFSET 0) v
+	CROSS JOIN LATERAL (SELECT i.inventory_item_id FROM sync.listing i WHERE i.variant_id = v.id AND i.connection = stock_begin.connection LIMIT 1) l
+	CROSS JOIN LATERAL (SELECT q.location_id, q.available FROM sync.shopify_stock q
+						WHERE q.connection = stock_begin.connection AND q.inventory_item_id = l.inventory_item_id OFFSET 0) s
+	ORDER BY v.id, s.location_id
+	ON CONFLICT DO NOTHING;
 END
 $$;
 
