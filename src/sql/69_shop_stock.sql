@@ -288,11 +288,12 @@ END
 $$;
 COMMENT ON FUNCTION sync.shop_pushed(text, bigint, jsonb, text[], timestamptz) IS 'Writes what a shop answered to a push, with its updatedAt, as the new base of the fields that were sent, so that their echo is nothing and an older reading does not undo it.';
 
-CREATE FUNCTION sync.shop_pushed_stock(connection text, variant_id bigint, location_id bigint, available integer) RETURNS void
+CREATE FUNCTION sync.shop_pushed_stock(connection text, variant_id bigint, location_id bigint, available integer, updated_at timestamptz DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
 #variable_conflict use_column
 BEGIN
-	UPDATE sync.shopify_stock s SET available = shop_pushed_stock.available, seen_at = now(), remote_updated_at = greatest(s.remote_updated_at, now())
+	UPDATE sync.shopify_stock s SET available = shop_pushed_stock.available, seen_at = now(),
+		remote_updated_at = greatest(s.remote_updated_at, shop_pushed_stock.updated_at)
 	FROM sync.listing l
 	WHERE l.connection = shop_pushed_stock.connection AND l.variant_id = shop_pushed_stock.variant_id
 	  AND s.connection = l.connection AND s.inventory_item_id = l.inventory_item_id AND s.location_id = shop_pushed_stock.location_id;
@@ -300,4 +301,4 @@ BEGIN
 	WHERE n.connection = shop_pushed_stock.connection AND n.variant_id = shop_pushed_stock.variant_id AND n.location_id = shop_pushed_stock.location_id;
 END
 $$;
-COMMENT ON FUNCTION sync.shop_pushed_stock(text, bigint, bigint, integer) IS 'Writes what the shop has after a push of stock as the new base.';
+COMMENT ON FUNCTION sync.shop_pushed_stock(text, bigint, bigint, integer, timestamptz) IS 'Writes what the shop has after a push of stock as the new base; updated_at: when, by the shop''s clock, so that an older reading does not undo it.';
