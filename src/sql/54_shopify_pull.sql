@@ -100,6 +100,9 @@ LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	hold text;
 BEGIN
+	IF NOT sync.shopify_match_leave(run_id) THEN
+		RETURN;
+	END IF;
 	PERFORM sync.run_move(run_id, 'staging_creation');
 	hold := sync.shopify_merge_begin(run_id);
 	IF hold IS NOT NULL THEN
@@ -133,6 +136,7 @@ BEGIN
 		WHERE j.id = ANY (job_ids)
 	LOOP
 		PERFORM sync.conflicts_due(shop);
+		PERFORM sync.link_rejections(shop);
 		CONTINUE WHEN NOT EXISTS (SELECT FROM sync.shopify_product m WHERE m.connection = shop AND m.merge_due);
 		IF EXISTS (SELECT FROM sync.run r WHERE r.connection = shop AND r.active) THEN
 			-- It may be past its merge.
