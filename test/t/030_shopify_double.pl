@@ -68,6 +68,12 @@ my $left = ask('{ shop { id } }')->{extensions}{cost}{throttleStatus}{currentlyA
 ok($left >= 56 && $left <= 90, "a second restores 50 points ($left)");
 $shop->control(bucket_size => 2000, restore_rate => 100, clock => '2026-11-24T12:00:00Z');
 
+$shop->control(max_cost => 12);
+is(first_error(ask('{ products(first: 250) { nodes { id } } }'))->{extensions}{maxCost}, 12, 'a test can make queries too dear');
+$shop->control(max_cost => 1000, cost_factor => 3);
+is(cost(ask('{ products(first: 250) { nodes { id } } }')), 39, 'and dearer than the formula says');
+$shop->control(cost_factor => 1);
+
 # ---- limits ------------------------------------------------------------------------------------------------------------------------
 
 is(first_error(ask('{ products { nodes { id } } }'))->{message}, 'you must provide one of first or last', 'a page without a size');
@@ -244,6 +250,9 @@ $shop->control(bulk_next => ['FAILED'], bulk_fail_after => 7);
 $state = bulk($everything);
 is_deeply([ @$state{qw(status errorCode url objectCount)} ], [ 'FAILED', 'INTERNAL_SERVER_ERROR', undef, '7' ], 'one that fails says so');
 is(scalar(lines($state->{partialDataUrl})), 7, 'and gives what it had');
+$shop->control(bulk_lose_next => 2);
+$state = bulk('{ products { edges { node { id } } } }');
+is($state->{objectCount} - lines($state->{url}), 2, 'lines can be lost without a word but objectCount');
 $shop->control(bulk_hold => \1);
 my @ids = map { ask($run, { q => $everything })->{data}{bulkOperationRunQuery}{bulkOperation}{id} } 1 .. 5;
 is(user_error(ask($run, { q => $everything }), 'bulkOperationRunQuery'), 'OPERATION_IN_PROGRESS | A bulk query operation for this app and shop is already in progress: ' . join(', ', @ids) . '.', 'the sixth at once is refused');
@@ -292,6 +301,36 @@ $times{$_}++ for @hooks;
 ok(keys(%times) < 10 && (grep { $_ > 1 } values %times) && $hooks[0] > $hooks[-1], "they can be lost, doubled and out of order (@hooks)");
 bulk('{ locations { edges { node { id } } } }');
 is(decode_json(($shop->webhooks(topic => 'BULK_OPERATIONS_FINISH'))[0]{body})->{status}, 'completed', 'the end of a bulk operation is told too, in small letters');
+
+$shop->edit({ product => 7000000000040, set => { title => "Caf\x{e9} \x{2192} \x{1f600}" } });
+my ($hook) = $shop->webhooks(topic => 'PRODUCTS_UPDATE');
+is($hook->{headers}{'X-Shopify-Hmac-Sha256'}, hmac($hook->{body}, 'hush'), 'letters beyond ASCII are signed as their bytes');
+
+# Sent over HTTP: what is not answered with 2xx comes again, the same.
+my $listener = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1', LocalPort => 0);
+sub receive
+{
+	my ($status) = @_;
+	my $client = $listener->accept;
+	my ($head, $body) = ('', '');
+	while (my $line = <$client>) { last if $line eq "\r\n"; $head .= $line }
+	read $client, $body, $head =~ /^Content-Length: (\d+)/mi ? $1 : 0;
+	print $client "HTTP/1.1 $status OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+	close $client;
+	return { body => $body, map { /^([^:]+): (.*)\r/ ? (lc $1, $2) : () } split /^/, $head };
+}
+ask($subscribe, { t => 'PRODUCTS_UPDATE', w => { uri => 'http://127.0.0.1:' . $listener->sockport . '/hook', includeFields => [ 'id', 'updated_at' ] } });
+$shop->control(webhook_mode => 'send', webhook_retry_ms => 10);
+$shop->edit({ product => 7000000000041, set => { title => 'Sent' } });
+my ($refused, $taken) = (receive(500), receive(200));
+is($taken->{body}, $refused->{body}, 'a webhook that is refused comes again');
+is($taken->{'x-shopify-webhook-id'}, $refused->{'x-shopify-webhook-id'}, 'with its id');
+is_deeply([ sort keys %{ decode_json($taken->{body}) } ], [ 'id', 'updated_at' ], 'and the fields that were asked for');
+$shop->edit({ product => 7000000000042, set => { title => 'Refused' } });
+receive(503) for 1 .. 9;
+for (1 .. 100) { last if $shop->effects->{webhooks}{subscriptions_deleted}; select undef, undef, undef, 0.02 }
+is($shop->effects->{webhooks}{subscriptions_deleted}, 1, 'after 8 retries the subscription is gone');
+$shop->control(webhook_mode => 'hold');
 
 # ---- who may ask, and what goes wrong ----------------------------------------------------------------------------------------------
 

@@ -225,7 +225,7 @@ class Bulk {
 	wake() { if (this.waiting) this.waiting(); }
 
 	async work(b, operation, fragments) {
-		const { shop } = this;
+		const { shop } = this, { options } = shop;
 		b.status = 'RUNNING';
 		await this.mayEnd(b);
 		const context = { ...shop, search: [], bulkRun: true };
@@ -250,7 +250,10 @@ class Bulk {
 				object.__parentId = parentId;
 			const line = JSON.stringify(object) + '\n';
 			const out = outs[shop.options.bulk_adjacent ? 0 : depth];
-			out.text.push(line);
+			if (options.bulk_lose_next > 0)
+				options.bulk_lose_next--;
+			else
+				out.text.push(line);
 			b.objectCount++;
 			if ((out.size += line.length) >= PIECE)
 				flush(out);

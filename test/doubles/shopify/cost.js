@@ -7,8 +7,7 @@
 
 const { graphql, schema } = require('./schema.js');
 
-const { GraphQLError, getNamedType, isCompositeType } = graphql;
-const MAX_COST = 1000;
+const { getNamedType, isCompositeType } = graphql;
 const MAX_PAGE = 250;
 const FREE = new Set(['InventoryItem.measurement', 'InventoryItemMeasurement.weight']);
 const TEN = new Set(['QueryRoot.productsCount', 'QueryRoot.productVariantsCount']);
@@ -124,7 +123,7 @@ function mutationCost(f, plan, value) {
 }
 
 // What an operation will cost at most, and a function for what it did cost.
-function plan(document, operation, variables) {
+function plan(document, operation, variables, factor = 1) {
 	const p = { variables, errors: [], fragments: {} };
 	for (const d of document.definitions)
 		if (d.kind === 'FragmentDefinition')
@@ -137,8 +136,8 @@ function plan(document, operation, variables) {
 	}, 0);
 	p.roots = roots.length;
 	p.rootFields = roots;
-	p.requested = Math.round(sum());
-	p.actual = (data) => Math.min(p.requested, Math.round(sum(data ?? null)));
+	p.requested = Math.round(sum() * factor);
+	p.actual = (data) => Math.min(p.requested, Math.round(sum(data ?? null) * factor));
 	return p;
 }
 
@@ -186,12 +185,12 @@ class Bucket {
 	}
 }
 
-const TOO_DEAR = (cost) => ({
-	message: `Query cost is ${cost}, which exceeds the single query max cost limit (${MAX_COST}).\n\n`
+const TOO_DEAR = (cost, most) => ({
+	message: `Query cost is ${cost}, which exceeds the single query max cost limit (${most}).\n\n`
 		+ 'See https://shopify.dev/concepts/about-apis/rate-limits for more information on how the\ncost of a query is calculated.\n\n'
 		+ 'To query larger amounts of data with fewer limits, bulk operations should be used instead.\n'
 		+ 'See https://shopify.dev/api/usage/bulk-operations/queries for usage details.\n',
-	extensions: { code: 'MAX_COST_EXCEEDED', cost, maxCost: MAX_COST, documentation: 'https://shopify.dev/api/usage/rate-limits' },
+	extensions: { code: 'MAX_COST_EXCEEDED', cost, maxCost: most, documentation: 'https://shopify.dev/api/usage/rate-limits' },
 });
 
-module.exports = { plan, Bucket, TOO_DEAR, MAX_COST, GraphQLError };
+module.exports = { plan, Bucket, TOO_DEAR };

@@ -3,7 +3,7 @@
 
 const crypto = require('crypto');
 const { graphql, schema, prepare, variablesOf, operationOf } = require('./schema.js');
-const { plan, TOO_DEAR, MAX_COST } = require('./cost.js');
+const { plan, TOO_DEAR } = require('./cost.js');
 const { resolve, typeOf } = require('./resolvers.js');
 
 // Lists in the arguments of mutations may have 250 elements, these more (or fewer, where Shopify answers with a userError of its own).
@@ -81,15 +81,18 @@ function run(request, shop, { debug = {} } = {}) {
 	if (variables.errors)
 		return reject(variables.errors);
 
-	const cost = plan(document, operation, variables.values);
+	const cost = plan(document, operation, variables.values, options.cost_factor);
 	note.cost = cost.requested;
 	note.operation = operation.operation;
 	note.fields = cost.rootFields.map((f) => f.node.name.value);
 	const told = (actual) => ({ requestedQueryCost: cost.requested, actualQueryCost: actual, throttleStatus: bucket.status() });
 	if (cost.errors.length)
 		return reject(cost.errors, { errors: cost.errors, extensions: { cost: told(null) } });
-	if (cost.requested > MAX_COST)
-		return reject([TOO_DEAR(cost.requested)]);
+	if (cost.requested > options.max_cost) {
+		// Only Shopify's own limit is the client's to know.
+		const errors = [TOO_DEAR(cost.requested, options.max_cost)];
+		return cost.requested > 1000 && options.cost_factor === 1 ? reject(errors) : { body: { errors }, note };
+	}
 	if (options.throttle_next > 0 || !bucket.take(cost.requested)) {
 		if (options.throttle_next > 0)
 			options.throttle_next--;
