@@ -54,8 +54,8 @@ DECLARE
 	answer record;
 BEGIN
 	SELECT j.payload, j.attempt INTO job FROM sync.job j WHERE j.id = shopify_page_response.job_id;
+	answer := sync.shopify_answer(job.payload ->> 'connection', shopify_page_response.job_id, result, body);
 	SELECT * INTO crawl FROM sync.shopify_crawl c WHERE c.id = (job.payload ->> 'crawl_id')::bigint FOR UPDATE;
-	answer := sync.shopify_answer(crawl.connection, shopify_page_response.job_id, result, body);
 	outcome := answer.outcome;
 	retry_in := answer.retry_in;
 	error := answer.error;
@@ -195,6 +195,9 @@ CREATE FUNCTION sync.response_shopify_product(job_ids bigint[], results jsonb[],
 RETURNS TABLE (job_id bigint, outcome text, retry_in interval, error jsonb, counts jsonb)
 LANGUAGE plpgsql SET search_path = '' AS $$
 BEGIN
+	-- Of several shops, in one order.
+	PERFORM FROM sync.rate_limit l
+	WHERE l.connection IN (SELECT j.payload ->> 'connection' FROM sync.job j WHERE j.id = ANY (job_ids)) ORDER BY l.connection FOR UPDATE;
 	FOR i IN 1 .. cardinality(job_ids) LOOP
 		RETURN QUERY SELECT job_ids[i], p.* FROM sync.shopify_product_response(job_ids[i], results[i], bodies[i]) p;
 	END LOOP;
