@@ -95,7 +95,7 @@ SELECT remote_id, product_id, flags, sane, reason FROM pg_temp.questions;
 -- Not sure: a person is asked, and meanwhile the product is neither asked about again, nor created, nor compared.
 SELECT pg_temp.product(6, 'Fellowes Powershred 99Ci 18-sheet cross-cut paper shredder, 9 gallon, black', 'Fellowes', '[{"sku": "FEL-3227901", "mpn": "3227901", "price": 299}]');
 SELECT pg_temp.product(7, 'Kreg pocket hole jig 520PRO', 'Kreg', '[{"sku": "KR-520", "mpn": "KPHJ520PRO", "price": 99, "options": {"Size": "Standard"}}]');
-SELECT pg_temp.seen(7, '{"title": "Paper shredder Fellowes cross-cut 18 sheets", "vendor": "Fellowes", "variants": {"71": {"sku": "SHRED", "price": 310}}}');
+SELECT pg_temp.seen(7, '{"title": "Paper shredder for the office, black", "vendor": "Fellowes", "variants": {"71": {"sku": "SHRED", "price": 310}}}');
 SELECT pg_temp.seen(8, '{"title": "Jig for woodworkers", "vendor": "Kreg", "variants": {"81": {"sku": "JIG", "price": 105, "options": {"Size": "Standard"}}}}');
 SELECT pg_temp.link(7, 8);
 SELECT * FROM pg_temp.questions;
