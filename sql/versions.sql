@@ -201,7 +201,8 @@ UPDATE sync.variant SET cost = 2 WHERE sku = 'S-6';
 UPDATE sync.product SET vendor = 'Acme' WHERE id = 8;
 SELECT sync_rollback_run(:bad) AS undo \gset
 SELECT reason, flags, fields FROM pg_temp.entry e WHERE id IN (SELECT id FROM sync.staging WHERE run_id = :undo) ORDER BY product_id;
-SELECT f.path, f.old_value, f.new_value, f.decision, f.decided_by, f.decided_how, f.note FROM sync.staging_field f JOIN sync.staging s ON s.id = f.staging_id WHERE s.run_id = :undo AND f.note IS NOT NULL;
+SELECT f.path, f.old_value, f.new_value, f.decision, f.decided_by, f.decided_how, replace(f.note, session_user, 'me') AS note
+FROM sync.staging_field f JOIN sync.staging s ON s.id = f.staging_id WHERE s.run_id = :undo AND f.note IS NOT NULL ORDER BY f.id;
 SELECT kind, state, context, counts FROM sync.run WHERE id = :undo;
 SELECT decision, state, decided_how, count(*) FROM sync.staging WHERE run_id = :undo GROUP BY 1, 2, 3 ORDER BY 1, 2;
 SELECT kind, message FROM sync.notification WHERE run_id = :undo;
@@ -248,6 +249,40 @@ SELECT sync_retry(:run);
 DELETE FROM sync.job;
 SELECT sync.run_advance(:run);
 SELECT state, active FROM sync.run WHERE id = :run;
+
+-- Anything, in any order: each product is read back as it was at each moment, from its snapshots, and backwards where there are none.
+CREATE TABLE any_moment (product_id bigint, at timestamptz, document jsonb);
+INSERT INTO sync.product (id, handle, title) SELECT 900 + i, 'f' || i, 'f' || i FROM generate_series(1, 5) i;
+INSERT INTO sync.variant (product_id, sku, price, options) SELECT 900 + i, 'F' || i || '-' || j, i, '{"a": "b"}' FROM generate_series(1, 5) i, generate_series(1, 3) j;
+DO $$
+DECLARE
+	p bigint;
+	k text;
+	edit text;
+BEGIN
+	PERFORM setseed(0.42);
+	FOR i IN 1 .. 400 LOOP
+		p := 901 + floor(random() * 5);
+		k := chr(97 + floor(random() * 4)::integer);
+		edit := CASE floor(random() * 10)
+			WHEN 0 THEN format('UPDATE sync.product SET title = %L, tags = %L WHERE id = %s', 't' || i, CASE WHEN random() < 0.3 THEN '{}' ELSE '{x,' || k || '}' END, p)
+			WHEN 1 THEN format('UPDATE sync.product SET metafields = metafields || %L WHERE id IN (%s, 903)', jsonb_build_object(k || '."x]', i), p)
+			WHEN 2 THEN format('UPDATE sync.product SET metafields = metafields - %L, attributes = attributes || %L WHERE id = %s', k || '."x]', jsonb_build_object(k, ARRAY[i]), p)
+			WHEN 3 THEN format('UPDATE sync.product SET vendor = %s, images = %L WHERE id = %s', CASE WHEN random() < 0.5 THEN 'NULL' ELSE quote_literal(k) END, jsonb_build_array(jsonb_build_object('src', k)), p)
+			WHEN 4 THEN format('UPDATE sync.variant SET price = %s, cost = %s, options = options || %L WHERE product_id = %s', random()::numeric(5, 3), CASE WHEN random() < 0.5 THEN 'NULL' ELSE '1.50' END, jsonb_build_object(k, i), p)
+			WHEN 5 THEN format('UPDATE sync.variant SET options = options - %L, weight = %s, attributes = attributes || %L WHERE product_id = %s', k, i, jsonb_build_object(k, i), p)
+			WHEN 6 THEN format('INSERT INTO sync.variant (product_id, sku, price) VALUES (%s, %L, 1) ON CONFLICT DO NOTHING', p, CASE WHEN random() < 0.2 THEN 'q"][' ELSE 'N-' END || k || p)
+			WHEN 7 THEN format('DELETE FROM sync.variant WHERE id = (SELECT id FROM sync.variant WHERE product_id = %s ORDER BY random() LIMIT 1)', p)
+			WHEN 8 THEN format('UPDATE sync.variant SET sku = %L, price = price + 1 WHERE id = (SELECT id FROM sync.variant WHERE product_id = %s ORDER BY random() LIMIT 1)', 'R-' || i, p)
+			ELSE format('UPDATE sync.variant SET product_id = %s WHERE id = (SELECT id FROM sync.variant WHERE product_id = %s ORDER BY random() LIMIT 1)', 901 + floor(random() * 5), p) END;
+		EXECUTE edit;
+		INSERT INTO any_moment SELECT d.product_id, clock_timestamp(), d.document FROM sync.product_documents('{901,902,903,904,905}') d;
+	END LOOP;
+END $$;
+SELECT count(*), count(*) FILTER (WHERE sync_as_of(product_id, at) IS DISTINCT FROM document) AS wrong FROM any_moment;
+UPDATE sync.product_version SET document = NULL WHERE product_id > 900;
+SELECT count(*), count(*) FILTER (WHERE sync_as_of(product_id, at) IS DISTINCT FROM document) AS wrong FROM any_moment;
+DROP TABLE any_moment;
 
 -- Errors and rights --------------------------------------------------------------------------------------------------------------
 

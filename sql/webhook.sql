@@ -73,8 +73,8 @@ SELECT outcome, count(*), count(triggered_at) FROM sync.webhook_event GROUP BY 1
 DELETE FROM sync.job;
 
 -- Stock: by the product that has the inventory item.
-WITH p AS (INSERT INTO sync.product (title) VALUES ('Binder') RETURNING id),
-	v AS (INSERT INTO sync.variant (product_id, sku) SELECT id, 'HB-1' FROM p RETURNING id),
+WITH p AS (INSERT INTO sync.product (id, title) VALUES (990001, 'Binder') RETURNING id),
+	v AS (INSERT INTO sync.variant (id, product_id, sku) SELECT 990002, id, 'WEBHOOK-1' FROM p RETURNING id),
 	pl AS (INSERT INTO sync.product_listing (connection, product_id, remote_id) SELECT 'one', id, 700 FROM p RETURNING id)
 INSERT INTO sync.listing (connection, product_listing_id, variant_id, remote_id, inventory_item_id) SELECT 'one', pl.id, v.id, 71, 72 FROM pl, v;
 SELECT post('{"inventory_item_id": 72, "location_id": 1, "available": 4}', '{"x-shopify-topic": "inventory_levels/update"}');

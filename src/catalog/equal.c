@@ -3,7 +3,8 @@
  *	  Whether the catalogue's value of a field and a shop's are the same.  See merge.h for what counts.
  *
  * Shops give back other texts than they were sent: tags sorted, HTML written anew, images under addresses with a version, numbers with
- * other zeros.  Each of these comparisons is an equivalence, so that what was merged stays merged.
+ * other zeros.  These comparisons are equivalences, so that what was merged stays merged; only a metafield's number is the same as several
+ * texts that differ.
  */
 #include "catalog/merge.h"
 
@@ -260,7 +261,9 @@ image_text(const DiffValue *image, const char *name)
 static bool
 images_equal(const DiffValue *a, const DiffValue *b)
 {
-	if (a->type != DIFF_ARRAY || b->type != DIFF_ARRAY || a->count != b->count)
+	if (a->type != DIFF_ARRAY || b->type != DIFF_ARRAY)
+		return diff_equal(a, b);
+	if (a->count != b->count)
 		return false;
 	for (size_t i = 0; i < a->count; i++)
 	{

@@ -11,6 +11,7 @@
 
 #include "catalog/diff_tree.h"
 #include "catalog/merge.h"
+#include "compat.h"
 
 PG_FUNCTION_INFO_V1(ps_document_merge);
 PG_FUNCTION_INFO_V1(ps_value_equal);

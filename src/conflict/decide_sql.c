@@ -1,6 +1,6 @@
 /*
  * decide_sql.c
- *	  The decision tree in SQL: sync_decide(), sync_merge(), sync.decide_field(), sync.field_class(), sync.rule_check().
+ *	  The decision tree in SQL: sync_decide(), sync_merge(), sync.decide_field(), sync.decide_merge(), and sync.rule_check().
  *
  * One entry decides; the functions differ in where base, rules and facts come from.  Rules that stay the same from call to call are read
  * once in a statement.
@@ -18,6 +18,7 @@
 PG_FUNCTION_INFO_V1(ps_decide);
 PG_FUNCTION_INFO_V1(ps_merge);
 PG_FUNCTION_INFO_V1(ps_decide_field);
+PG_FUNCTION_INFO_V1(ps_decide_merge);
 PG_FUNCTION_INFO_V1(ps_field_class);
 PG_FUNCTION_INFO_V1(ps_rule_check);
 
@@ -203,6 +204,15 @@ Datum
 ps_decide_field(PG_FUNCTION_ARGS)
 {
 	static const DecideArguments positions = {decide_tree, 1, 2, 3, 4, 5, false};
+
+	return decide(fcinfo, &positions);
+}
+
+/* sync.decide_merge(path, base, local, shopify, rules, facts) */
+Datum
+ps_decide_merge(PG_FUNCTION_ARGS)
+{
+	static const DecideArguments positions = {decide_merge, 1, 2, 3, 4, 5, false};
 
 	return decide(fcinfo, &positions);
 }

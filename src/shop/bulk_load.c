@@ -11,12 +11,15 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "compat.h"
 #include "feed/feed_sql.h"
 #include "product_sync.h"
 #include "shop/bulk_table.h"

@@ -4,6 +4,8 @@
  */
 #include "shop/node.h"
 
+#include <ctype.h>
+
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -52,12 +54,16 @@ shop_gid_parse(const char *text, size_t length, ShopGid *gid)
 static char *
 shown(const JsonbValue *value)
 {
+	char	   *digits;
 	int			length;
 
 	if (value == NULL || value->type == jbvNull)
 		return "null";
 	if (value->type == jbvNumeric)
-		return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+	{
+		digits = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+		return psprintf("%.*s%s", SHOWN_BYTES, digits, strlen(digits) > SHOWN_BYTES ? "..." : "");
+	}
 	if (value->type == jbvBool)
 		return value->val.boolean ? "true" : "false";
 	if (value->type != jbvString)
@@ -159,7 +165,7 @@ node_gid(NodeReader *reader, JsonbContainer *node, const char *name, const char 
 
 	if (node_member(node, name, &value) == NULL || value.type != jbvString ||
 		!shop_gid_parse(value.val.string.val, value.val.string.len, gid) || (kind != NULL && strcmp(gid->kind, kind) != 0))
-		return node_fault(reader, name, &value, kind == NULL ? "gid" : psprintf("gid of a %s", kind));
+		return node_fault(reader, name, &value, kind == NULL ? "gid" : psprintf("gid of kind %s", kind));
 	return true;
 }
 
@@ -192,7 +198,7 @@ node_money(NodeReader *reader, JsonbContainer *node, const char *name, JsonbValu
 	if (i < length && text[i] == '.')
 		i += 1 + strspn(text + i + 1, "0123456789");
 	if (whole == 0 || i != length || i == whole + 1 || whole - strspn(text, "0") > MONEY_DIGITS)
-		return node_fault(reader, name, &given, "amount from 0 to 10 digits");
+		return node_fault(reader, name, &given, "amount of at most 10 digits before the point");
 	number = DirectFunctionCall3(numeric_in, CStringGetDatum(text), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
 	value->type = jbvNumeric;
 	value->val.numeric = DatumGetNumeric(DirectFunctionCall1(numeric_trim_scale, number));

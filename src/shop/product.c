@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
+#include "compat.h"
 #include "shop/node.h"
 #include "shop/product.h"
 
@@ -552,7 +553,7 @@ ps_shopify_id(PG_FUNCTION_ARGS)
 	if (!shop_gid_parse(VARDATA_ANY(argument), VARSIZE_ANY_EXHDR(argument), &gid) || strcmp(gid.kind, kind) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"%s\" is not the gid of a %s", text_to_cstring(argument), kind),
+				 errmsg("\"%s\" is no gid of kind %s", text_to_cstring(argument), kind),
 				 errhint("It looks like gid://shopify/%s/1234567890.", kind)));
 	PG_RETURN_INT64(gid.number);
 }

@@ -80,7 +80,7 @@ add_line(NodeReader *reader, const ShopNodes *nodes, JsonbContainer *node, Level
 			strcmp(gid.kind, "ProductVariant") == 0 ? item_of_variant(nodes, gid.number) : 0;
 	}
 	if (gid.item == 0)
-		return node_fault(reader, "__parentId of a level", node_member(node, "__parentId", &value), "item of this product");
+		return node_fault(reader, "__parentId of a level of stock", node_member(node, "__parentId", &value), "item of this product");
 	add(levels, gid.item, node);
 	return true;
 }
@@ -156,10 +156,12 @@ read_quantity(NodeReader *reader, JsonbContainer *level, JsonbParseState **state
 static bool
 put_level(NodeReader *reader, JsonbContainer *level, JsonbParseState **state)
 {
+	char	   *product = reader->where;
 	JsonbContainer *location;
 	ShopGid		gid;
 	char	   *number;
 
+	reader->where = psprintf("a level of stock of %s", product);
 	if (!node_object(reader, level, "location", &location) || !node_gid(reader, location, "id", "Location", &gid))
 		return false;
 	number = psprintf(INT64_FORMAT, gid.number);
@@ -168,6 +170,7 @@ put_level(NodeReader *reader, JsonbContainer *level, JsonbParseState **state)
 	if (!read_quantity(reader, level, state))
 		return false;
 	pushJsonbValue(state, WJB_END_OBJECT, NULL);
+	reader->where = product;
 	return true;
 }
 

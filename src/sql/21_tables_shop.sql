@@ -144,16 +144,19 @@ BEGIN
 		remote_id bigint NOT NULL,
 		base jsonb NOT NULL DEFAULT '{}',
 		base_local jsonb NOT NULL DEFAULT '{}',
+		sent jsonb NOT NULL DEFAULT '{}',
 		merged_at timestamptz,
 		linked_by text NOT NULL DEFAULT 'product_sync',
 		linked_at timestamptz NOT NULL DEFAULT now(),
-		UNIQUE (connection, product_id),
+		UNIQUE (product_id, connection),
 		UNIQUE (connection, remote_id)
 	) WITH (fillfactor = 90);
-	CREATE INDEX product_listing_product_id_idx ON sync.product_listing (product_id);
 	COMMENT ON TABLE sync.product_listing IS 'A product in a shop: which one it is there, and the base, the values of its own fields that both sides last agreed on.';
 	COMMENT ON COLUMN sync.product_listing.base IS 'By path, the shop''s value at the last agreement: a document without variants, in which a missing field is one that was empty.';
 	COMMENT ON COLUMN sync.product_listing.base_local IS 'By path, ours, where the agreed values are not the same text: the shop rewrites HTML and moves images.';
+
+	CREATE INDEX product_listing_sent_idx ON sync.product_listing (connection) WHERE sent <> '{}';
+	COMMENT ON COLUMN sync.product_listing.sent IS 'By path, what a push sent and has no answer to: value, at, and seen, the shop''s updatedAt before it. Settled by the next merge that has read the product.';
 
 	CREATE TABLE sync.listing (
 		id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -164,11 +167,10 @@ BEGIN
 		inventory_item_id bigint,
 		base jsonb NOT NULL DEFAULT '{}',
 		base_local jsonb NOT NULL DEFAULT '{}',
-		UNIQUE (connection, variant_id),
+		UNIQUE (variant_id, connection),
 		UNIQUE (connection, remote_id)
 	) WITH (fillfactor = 90);
 	CREATE INDEX listing_product_listing_id_idx ON sync.listing (product_listing_id);
-	CREATE INDEX listing_variant_id_idx ON sync.listing (variant_id);
 	CREATE INDEX listing_inventory_item_idx ON sync.listing (connection, inventory_item_id);
 	COMMENT ON TABLE sync.listing IS 'A variant in a shop: Shopify''s numbers of it, and the base of its fields.';
 	COMMENT ON COLUMN sync.listing.remote_id IS 'The number in gid://shopify/ProductVariant/NUMBER.';
@@ -182,12 +184,14 @@ BEGIN
 		erp_seen_at timestamptz,
 		local numeric,
 		base numeric,
+		sent numeric,
+		sent_seen timestamptz,
 		agreed_at timestamptz,
-		UNIQUE (connection, variant_id, location_id)
+		UNIQUE (variant_id, location_id, connection)
 	) WITH (fillfactor = 80);
-	CREATE INDEX stock_level_variant_id_idx ON sync.stock_level (variant_id);
 	COMMENT ON TABLE sync.stock_level IS 'Stock of a variant at a location of a shop: ours, and the base that both sides last agreed on. The shop''s own is in sync.shopify_stock.';
 	COMMENT ON COLUMN sync.stock_level.erp IS 'What the ERP said last of the store that is this location: on hand less reserved.';
+	COMMENT ON COLUMN sync.stock_level.sent IS 'What a push sent and has no answer to; sent_seen is when the shop had changed the level before it.';
 	COMMENT ON COLUMN sync.stock_level.local IS 'What we hold to be available: the ERP''s, or what a merge or a person decided since.';
 
 	-- Rules, decisions, conflicts ----------------------------------------------------------------------------------------------
@@ -337,6 +341,7 @@ BEGIN
 	COMMENT ON COLUMN sync.product_version.approved_by IS 'The person who approved it, or edited by hand; null where nobody had to: product_sync itself.';
 	COMMENT ON COLUMN sync.product_version.approved_at IS 'When that person said yes; null where that was when the version was made, at created_at.';
 
+	COMMENT ON COLUMN sync.staging.flags IS 'unknown_to_erp, inactive_in_erp, shared_match, split_match, link_contradicted, new_variant, sku_taken, stale, audit, gone_in_shop, changed_since, variant_removed: what a reviewer should look at.';
 	-- A rollback is a run of no connection: it neither waits for the runs of one nor keeps them waiting.
 	ALTER TABLE sync.run ALTER COLUMN connection DROP NOT NULL;
 	ALTER TABLE sync.staging ALTER COLUMN connection DROP NOT NULL;

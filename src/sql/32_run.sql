@@ -310,6 +310,8 @@ BEGIN
 		-- One that is tried again: its entries are there.
 		PERFORM sync.run_move(run_id, 'staging_creation');
 		PERFORM sync.run_move(run_id, 'review_pending');
+	ELSIF (SELECT r.kind::text = 'shopify_down' FROM sync.run r WHERE r.id = run_id) THEN
+		PERFORM sync.shopify_leave_idle(run_id);
 	ELSE
 		UPDATE sync.run r SET context = r.context - 'look' - 'poll' WHERE r.id = run_id;
 		PERFORM sync.run_move(run_id, 'ftp_monitoring');
@@ -397,7 +399,7 @@ BEGIN
 	ELSIF review.pending > 0 THEN
 		PERFORM sync.run_move(run_id, 'manual_review', format('%s wait for a decision', review.pending));
 	ELSE
-		PERFORM sync.run_move(run_id, 'complete', 'nothing differs');
+		PERFORM sync.run_move(run_id, 'complete', sync.run_words(run_id));
 	END IF;
 	-- What this run staged anew is gone from older reviews; those that have nothing left end.
 	FOR older IN

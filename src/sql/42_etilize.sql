@@ -7,15 +7,15 @@
 
 CREATE FUNCTION sync.spool_size(name text) RETURNS bigint
 LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'sync_spool_size';
-COMMENT ON FUNCTION sync.spool_size(text) IS 'Bytes of feed-<id>.zip or feed-<id>.zip.part in product_sync.spool_directory; NULL where there is none.';
+COMMENT ON FUNCTION sync.spool_size(text) IS 'Bytes of feed-<id>.zip or shopify-<id>.jsonl, or of either with .part behind, in product_sync.spool_directory; NULL where there is none.';
 
 CREATE FUNCTION sync.spool_rename(old_name text, new_name text) RETURNS void
 LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'sync_spool_rename';
-COMMENT ON FUNCTION sync.spool_rename(text, text) IS 'Renames a downloaded feed so that name and content survive a crash. Not undone by a rollback.';
+COMMENT ON FUNCTION sync.spool_rename(text, text) IS 'Renames a download so that name and content survive a crash. Not undone by a rollback.';
 
 CREATE FUNCTION sync.spool_remove(name text) RETURNS boolean
 LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'sync_spool_remove';
-COMMENT ON FUNCTION sync.spool_remove(text) IS 'Removes a downloaded feed; whether there was one. Not undone by a rollback.';
+COMMENT ON FUNCTION sync.spool_remove(text) IS 'Removes a download; whether there was one. Not undone by a rollback.';
 
 CREATE FUNCTION sync.transfer_outcomes(OUT source text, OUT first_code integer, OUT last_code integer, OUT class text, OUT meaning text,
 	OUT advice text) RETURNS SETOF record

@@ -325,7 +325,8 @@ BEGIN
 		RETURN NULL;
 	END IF;
 	-- It is kept outside the database: one that came from another server, or whose connection has another name now, has none.
-	usable := coalesce(shop.token_expires_at > clock_timestamp() + interval '10 seconds', false) AND sync.token_present(shopify_gate.connection);
+	usable := coalesce(shop.token_expires_at > clock_timestamp()
+		+ least(interval '10 seconds', (shop.token_expires_at - shop.token_renew_at) / 2), false) AND sync.token_present(shopify_gate.connection);
 	IF NOT usable OR shop.token_renew_at <= clock_timestamp() THEN
 		PERFORM sync.job_enqueue('shopify_token', NULL, jsonb_build_object('connection', shopify_gate.connection), shopify_gate.connection)
 		WHERE NOT EXISTS (SELECT FROM sync.job j WHERE j.kind = 'shopify_token' AND j.payload ->> 'connection' = shopify_gate.connection);

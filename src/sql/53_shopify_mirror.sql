@@ -75,30 +75,35 @@ END
 $$;
 
 -- Product nodes of a query, whole, into the mirror.  cut: those whose lists go on, which are not written but to be read by themselves.
--- What is no product at all is counted and told of.
+-- What cannot be used is counted and told of.
 CREATE FUNCTION sync.shopify_nodes_write(connection text, crawl_id bigint, as_of timestamptz, nodes jsonb,
 	OUT seen bigint, OUT written bigint, OUT changed bigint, OUT rejected bigint, OUT first_reject text, OUT newest timestamptz, OUT cut bigint[])
 LANGUAGE plpgsql SET search_path = '' SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
 	part record;
+	currency text := (SELECT s.currency FROM sync.shopify_shop s WHERE s.connection = shopify_nodes_write.connection);
 BEGIN
 	WITH node AS MATERIALIZED (
 		SELECT n.no, n.value AS product, sync.shopify_number(n.value ->> 'id') AS id, sync.shopify_time(n.value ->> 'updatedAt') AS at,
 			   sync.shopify_is_cut(n.value) AS is_cut
-		FROM jsonb_array_elements(nodes) WITH ORDINALITY AS n (value, no)),
-	good AS MATERIALIZED (
-		SELECT n.id, n.at, d.document, d.variants, d.stock
-		FROM node n CROSS JOIN LATERAL sync.shopify_document(n.product - 'variants' - 'media' - 'metafields',
-			sync.shopify_list(n.product -> 'variants'), sync.shopify_list(n.product -> 'media'), sync.shopify_list(n.product -> 'metafields')) d
-		WHERE n.id IS NOT NULL AND n.at IS NOT NULL AND NOT n.is_cut)
-	SELECT (SELECT count(*) FROM node) AS seen, array_agg(g.id) AS ids, array_agg(g.at) AS at, array_agg(g.document) AS documents,
-		   array_agg(g.variants) AS variants, array_agg(g.stock) AS stocks,
-		   (SELECT max(n.at) FROM node n WHERE n.id IS NOT NULL) AS newest,
-		   (SELECT count(*) FROM node n WHERE n.id IS NULL OR n.at IS NULL) AS rejected,
-		   (SELECT left(n.product::text, 200) FROM node n WHERE n.id IS NULL OR n.at IS NULL ORDER BY n.no LIMIT 1) AS first_reject,
-		   (SELECT array_agg(DISTINCT n.id) FROM node n WHERE n.id IS NOT NULL AND n.at IS NOT NULL AND n.is_cut) AS cut
-	INTO part FROM good g;
+		FROM jsonb_array_elements(nodes) WITH ORDINALITY AS e (value, no)
+		CROSS JOIN LATERAL (SELECT e.no, CASE WHEN jsonb_typeof(e.value) = 'object' THEN e.value ELSE jsonb_build_object('value', e.value) END AS value) n),
+	made AS MATERIALIZED (
+		SELECT n.*, d.document, d.variants, d.stock,
+			   CASE WHEN n.id IS NULL OR n.at IS NULL THEN 'no product: ' || left(n.product::text, 200) ELSE d.error END AS error
+		FROM node n LEFT JOIN LATERAL sync.shopify_document(n.product - 'variants' - 'media' - 'metafields',
+			sync.shopify_list(n.product -> 'variants'), sync.shopify_list(n.product -> 'media'), sync.shopify_list(n.product -> 'metafields'),
+			currency) d ON n.id IS NOT NULL AND n.at IS NOT NULL AND NOT n.is_cut)
+	SELECT count(*) AS seen, array_agg(m.id) FILTER (WHERE m.document IS NOT NULL) AS ids,
+		   array_agg(m.at) FILTER (WHERE m.document IS NOT NULL) AS at,
+		   array_agg(m.document) FILTER (WHERE m.document IS NOT NULL) AS documents,
+		   array_agg(m.variants) FILTER (WHERE m.document IS NOT NULL) AS variants,
+		   array_agg(m.stock) FILTER (WHERE m.document IS NOT NULL) AS stocks,
+		   max(m.at) FILTER (WHERE m.id IS NOT NULL) AS newest, count(*) FILTER (WHERE m.error IS NOT NULL) AS rejected,
+		   (array_agg(m.error ORDER BY m.no) FILTER (WHERE m.error IS NOT NULL))[1] AS first_reject,
+		   array_agg(DISTINCT m.id) FILTER (WHERE m.is_cut AND m.error IS NULL) AS cut
+	INTO part FROM made m;
 	seen := part.seen;
 	rejected := part.rejected;
 	first_reject := part.first_reject;

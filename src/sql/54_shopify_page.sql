@@ -211,7 +211,7 @@ DECLARE
 	product jsonb;
 	more jsonb;
 	written record;
-	gone bigint;
+	due bigint;
 BEGIN
 	SELECT j.payload, j.run_id, j.payload ->> 'connection' AS connection, (j.payload ->> 'remote_id')::bigint AS remote_id INTO job
 	FROM sync.job j WHERE j.id = shopify_product_response.job_id;
@@ -232,8 +232,8 @@ BEGIN
 	product := answer.data -> 'product';
 	outcome := 'done';
 	IF product = 'null' THEN
-		gone := sync.shopify_gone(job.connection, ARRAY[job.remote_id], coalesce(job.payload ->> 'evidence', 'lookup'));
-		counts := jsonb_build_object('gone', gone);
+		due := sync.shopify_gone(job.connection, ARRAY[job.remote_id], coalesce(job.payload ->> 'evidence', 'lookup'));
+		counts := jsonb_build_object('gone', due);
 	ELSIF sync.shopify_number(product ->> 'id') IS DISTINCT FROM job.remote_id OR sync.shopify_time(product ->> 'updatedAt') IS NULL THEN
 		outcome := 'retry';
 		error := jsonb_build_object('class', 'validation', 'message', format('Shopify''s answer is not product %s', job.remote_id));
@@ -248,12 +248,18 @@ BEGIN
 		END IF;
 		product := sync.shopify_product_join(job.payload -> 'product', product);
 		written := sync.shopify_nodes_write(job.connection, (job.payload ->> 'crawl_id')::bigint, clock_timestamp(), jsonb_build_array(product));
-		counts := jsonb_build_object('fetched', 1, 'changed', written.changed);
+		IF written.rejected > 0 THEN
+			outcome := 'fail';
+			error := jsonb_build_object('class', 'validation', 'message', 'it cannot be used: ' || written.first_reject);
+			RETURN;
+		END IF;
+		due := written.changed;
+		counts := jsonb_build_object('fetched', 1, 'changed', due);
 	END IF;
 	IF job.payload ? 'crawl_id' THEN
-		UPDATE sync.shopify_crawl c SET wanted = array_remove(c.wanted, job.remote_id), changed = c.changed + coalesce(written.changed, gone, 0)
+		UPDATE sync.shopify_crawl c SET wanted = array_remove(c.wanted, job.remote_id), changed = c.changed + due
 		WHERE c.id = (job.payload ->> 'crawl_id')::bigint;
-	ELSIF coalesce(written.changed, gone, 0) > 0 THEN
+	ELSIF due > 0 THEN
 		PERFORM sync.shopify_merge_wanted(job.connection);
 	END IF;
 END

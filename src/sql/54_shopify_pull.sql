@@ -99,16 +99,30 @@ CREATE FUNCTION sync.shopify_leave_matching(run_id bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	hold text;
+	older bigint;
+	told boolean := false;
 BEGIN
 	IF NOT sync.shopify_match_leave(run_id) THEN
 		RETURN;
 	END IF;
 	PERFORM sync.run_move(run_id, 'staging_creation');
 	hold := sync.shopify_merge_begin(run_id);
-	IF hold IS NOT NULL THEN
-		UPDATE sync.run r SET held_reason = hold WHERE r.id = run_id;
-		PERFORM sync.run_move(run_id, 'held', hold);
-		PERFORM sync.notify(run_id, 'warning', 'run_held', format('Run %s is held: %s', run_id, hold));
+	IF hold IS NULL THEN
+		RETURN;
+	END IF;
+	-- What was read is in the mirror: let through, the run merges it without reading again.
+	UPDATE sync.run r SET held_reason = hold, context = r.context || '{"mode": "pending"}' WHERE r.id = run_id;
+	PERFORM sync.run_move(run_id, 'held', hold);
+	FOR older IN
+		SELECT o.id FROM sync.run o JOIN sync.run r ON r.connection = o.connection AND r.id = run_id
+		WHERE o.kind = 'shopify_down' AND o.state = 'held' AND o.id < run_id
+	LOOP
+		PERFORM sync.run_move(older, 'cancelled', format('run %s is held in its place', run_id));
+		told := true;
+	END LOOP;
+	IF NOT told THEN
+		PERFORM sync.notify(run_id, 'warning', 'run_held',
+			format('Run %s is held: %s. SELECT sync_retry(%s) lets it through, sync_cancel(%s) does not.', run_id, hold, run_id, run_id));
 	END IF;
 END
 $$;
@@ -263,16 +277,16 @@ CREATE FUNCTION sync.shopify_shop_write(connection text, data jsonb) RETURNS tex
 LANGUAGE plpgsql SET search_path = '' AS $$
 #variable_conflict use_column
 DECLARE
-	scopes text[];
+	granted text[];
 	places jsonb := CASE WHEN jsonb_typeof(data #> '{locations,nodes}') = 'array' THEN data #> '{locations,nodes}' ELSE '[]' END;
 BEGIN
-	SELECT array_agg(s.value ->> 'handle' ORDER BY s.value ->> 'handle') INTO scopes
+	SELECT array_agg(s.value ->> 'handle' ORDER BY s.value ->> 'handle') INTO granted
 	FROM jsonb_array_elements(CASE WHEN jsonb_typeof(data #> '{currentAppInstallation,accessScopes}') = 'array'
 								   THEN data #> '{currentAppInstallation,accessScopes}' ELSE '[]' END) s;
 	UPDATE sync.shopify_shop s SET shop_id = coalesce(sync.shopify_number(data #>> '{shop,id}'), s.shop_id),
 		domain = coalesce(data #>> '{shop,myshopifyDomain}', s.domain),
 		currency = coalesce(substring(data #>> '{shop,currencyCode}' FROM '^[A-Z]{3}$'), s.currency),
-		scopes = coalesce(shopify_shop_write.scopes, s.scopes), checked_at = clock_timestamp()
+		scopes = coalesce(granted, s.scopes), checked_at = clock_timestamp()
 	WHERE s.connection = shopify_shop_write.connection;
 	INSERT INTO sync.shopify_location AS l (connection, remote_id, name, active)
 	SELECT DISTINCT ON (p.id) shopify_shop_write.connection, p.id, coalesce(p.place ->> 'name', ''), coalesce((p.place -> 'isActive')::text <> 'false', true)
@@ -285,7 +299,7 @@ BEGIN
 	END IF;
 	RETURN (SELECT string_agg('read_' || n.what, ', ' ORDER BY n.what)
 			FROM unnest(ARRAY['inventory', 'locations', 'products']) AS n (what)
-			WHERE scopes IS NOT NULL AND NOT scopes && ARRAY['read_' || n.what, 'write_' || n.what]);
+			WHERE granted IS NOT NULL AND NOT granted && ARRAY['read_' || n.what, 'write_' || n.what]);
 END
 $$;
 
@@ -297,14 +311,14 @@ LANGUAGE plpgsql STABLE SET search_path = '' AS $$
 #variable_conflict use_column
 DECLARE
 	run sync.run;
-	wanted text;
+	asked text;
 	last record;
 	last_full timestamptz;
 BEGIN
 	SELECT * INTO run FROM sync.run r WHERE r.id = shopify_crawl_plan.run_id;
-	wanted := coalesce(run.context ->> 'mode', 'auto');
+	asked := coalesce(run.context ->> 'mode', 'auto');
 	SELECT c.id, c.mode, c.updated_since INTO crawl_id, mode, updated_since FROM sync.shopify_crawl c
-	WHERE c.connection = run.connection AND c.finished_at IS NULL AND wanted IN ('auto', c.mode)
+	WHERE c.connection = run.connection AND c.finished_at IS NULL AND asked IN ('auto', c.mode)
 	  AND c.started_at > clock_timestamp() - sync.setting_value(run.connection, 'shopify_resume_within')::interval
 	ORDER BY c.id DESC LIMIT 1;
 	IF FOUND THEN
@@ -313,8 +327,8 @@ BEGIN
 	SELECT c.watermark, c.events_since INTO last FROM sync.shopify_crawl c
 	WHERE c.connection = run.connection AND c.complete AND c.watermark IS NOT NULL ORDER BY c.id DESC LIMIT 1;
 	SELECT max(c.finished_at) INTO last_full FROM sync.shopify_crawl c WHERE c.connection = run.connection AND c.complete AND c.mode = 'full';
-	mode := CASE WHEN last.watermark IS NULL OR wanted = 'full' THEN 'full'
-				 WHEN wanted = 'delta' THEN 'delta'
+	mode := CASE WHEN last.watermark IS NULL OR asked = 'full' THEN 'full'
+				 WHEN asked = 'delta' THEN 'delta'
 				 WHEN last_full > clock_timestamp() - sync.setting_value(run.connection, 'shopify_full_every')::interval THEN 'delta'
 				 ELSE 'full' END;
 	IF mode = 'delta' THEN

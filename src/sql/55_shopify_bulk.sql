@@ -307,9 +307,14 @@ BEGIN
 	LOOP
 		DELETE FROM sync.shopify_bulk_line l WHERE l.crawl_id = job.id;
 		SELECT * INTO loaded FROM sync.shopify_bulk_load(job.id, job.file) l;
-		IF loaded.products + loaded.rejected < job.expected OR loaded.lines < coalesce((job.payload ->> 'objects')::bigint, 0) THEN
-			RAISE EXCEPTION 'the bulk operation''s result holds % objects and % products, not % and %', loaded.lines, loaded.products,
-				job.payload ->> 'objects', job.expected USING ERRCODE = 'data_corrupted';
+		IF loaded.truncated OR loaded.products + loaded.rejected < job.expected OR loaded.lines < coalesce((job.payload ->> 'objects')::bigint, 0) THEN
+			-- Not all of it is here: once more from Shopify.
+			DELETE FROM sync.shopify_bulk_line l WHERE l.crawl_id = job.id;
+			UPDATE sync.shopify_crawl c SET file = NULL, loads = c.loads + 1, error = format('%s of the bulk operation holds %s objects and %s products, not %s and %s',
+				job.file, loaded.lines, loaded.products, job.payload ->> 'objects', job.expected)
+			WHERE c.id = job.id;
+			PERFORM sync.shopify_bulk_continue(job.id) WHERE job.loads < 2;
+			CONTINUE;
 		END IF;
 		UPDATE sync.shopify_crawl c SET read_at = clock_timestamp(), expected = loaded.products, products = 0, rejected = loaded.rejected,
 			first_reject = loaded.first_reject
@@ -367,38 +372,35 @@ DECLARE
 	crawl sync.shopify_crawl;
 	part record;
 	written record;
+	currency text;
 BEGIN
 	SELECT * INTO crawl FROM sync.shopify_crawl c WHERE c.id = shopify_bulk_range.crawl_id;
-	WITH line AS MATERIALIZED (
+	currency := (SELECT s.currency FROM sync.shopify_shop s WHERE s.connection = crawl.connection);
+	WITH line AS (
 		DELETE FROM sync.shopify_bulk_line l WHERE l.crawl_id = crawl.id AND l.owner_id BETWEEN from_id AND to_id
-		RETURNING l.owner_id, l.line, l.kind, l.parent, l.node),
-	level AS MATERIALIZED (
-		SELECT l.parent, jsonb_agg(l.node ORDER BY l.line) AS nodes FROM line l WHERE l.kind = 'level' GROUP BY l.parent),
-	child AS (
-		-- A level's parent is the variant, though it stands in the variant's inventory item.
-		SELECT l.owner_id,
-			   array_agg(CASE WHEN v.nodes IS NULL THEN l.node
-							  ELSE jsonb_set(l.node, '{inventoryItem,inventoryLevels}', jsonb_build_object('nodes', v.nodes)) END ORDER BY l.line)
-				   FILTER (WHERE l.kind = 'variant') AS variants,
+		RETURNING l.owner_id, l.line, l.kind, l.node),
+	owner AS MATERIALIZED (
+		SELECT l.owner_id, (array_agg(l.node) FILTER (WHERE l.kind = 'product'))[1] AS node,
+			   array_agg(l.node ORDER BY l.line) FILTER (WHERE l.kind IN ('variant', 'level')) AS variants,
 			   array_agg(l.node ORDER BY l.line) FILTER (WHERE l.kind = 'media') AS media,
 			   array_agg(l.node ORDER BY l.line) FILTER (WHERE l.kind = 'metafield') AS metafields
-		FROM line l LEFT JOIN level v ON l.kind = 'variant' AND v.parent IN (l.node ->> 'id', l.node #>> '{inventoryItem,id}')
-		WHERE l.kind <> 'level' GROUP BY l.owner_id),
+		FROM line l GROUP BY l.owner_id),
 	product AS MATERIALIZED (
-		SELECT p.owner_id AS id, sync.shopify_time(p.node ->> 'updatedAt') AS at, d.document, d.variants, d.stock
-		FROM line p JOIN child c ON c.owner_id = p.owner_id
-		CROSS JOIN LATERAL sync.shopify_document(p.node, coalesce(c.variants, '{}'), coalesce(c.media, '{}'), coalesce(c.metafields, '{}')) d
-		WHERE p.kind = 'product')
-	SELECT count(*) AS n, count(*) FILTER (WHERE p.at IS NULL) AS rejected, array_agg(p.id) FILTER (WHERE p.at IS NOT NULL) AS ids,
-		   array_agg(p.at) FILTER (WHERE p.at IS NOT NULL) AS at, array_agg(p.document) FILTER (WHERE p.at IS NOT NULL) AS documents,
-		   array_agg(p.variants) FILTER (WHERE p.at IS NOT NULL) AS variants, array_agg(p.stock) FILTER (WHERE p.at IS NOT NULL) AS stocks
+		SELECT o.owner_id AS id, sync.shopify_time(o.node ->> 'updatedAt') AS at, d.document, d.variants, d.stock,
+			   CASE WHEN sync.shopify_time(o.node ->> 'updatedAt') IS NULL THEN format('product %s has no time', o.owner_id) ELSE d.error END AS error
+		FROM owner o CROSS JOIN LATERAL sync.shopify_document(o.node, coalesce(o.variants, '{}'), coalesce(o.media, '{}'),
+			coalesce(o.metafields, '{}'), currency) d)
+	SELECT count(*) AS n, count(p.error) AS rejected, min(p.error) AS first_reject, array_agg(p.id) FILTER (WHERE p.error IS NULL) AS ids,
+		   array_agg(p.at) FILTER (WHERE p.error IS NULL) AS at, array_agg(p.document) FILTER (WHERE p.error IS NULL) AS documents,
+		   array_agg(p.variants) FILTER (WHERE p.error IS NULL) AS variants, array_agg(p.stock) FILTER (WHERE p.error IS NULL) AS stocks
 	INTO part FROM product p;
 	IF part.n = 0 THEN
 		RETURN '{}';
 	END IF;
 	written := sync.shopify_mirror_write(crawl.connection, crawl.id, crawl.started_at, coalesce(part.ids, '{}'), part.at, part.documents,
 										 part.variants, part.stocks);
-	UPDATE sync.shopify_crawl c SET products = c.products + part.n, changed = c.changed + written.changed, rejected = c.rejected + part.rejected
+	UPDATE sync.shopify_crawl c SET products = c.products + part.n, changed = c.changed + written.changed, rejected = c.rejected + part.rejected,
+		first_reject = coalesce(c.first_reject, part.first_reject)
 	WHERE c.id = crawl.id;
 	RETURN jsonb_build_object('done', part.n, 'products', part.n, 'changed', written.changed, 'rejected', part.rejected);
 END

@@ -23,6 +23,12 @@ LANGUAGE c IMMUTABLE PARALLEL SAFE COST 10 AS 'MODULE_PATHNAME', 'ps_decide_fiel
 COMMENT ON FUNCTION sync.decide_field(text, jsonb, jsonb, jsonb, jsonb, jsonb) IS
 'The decision tree for the merge: both sides changed the field, or never agreed. rules: sync.decision_rules(), read once in a statement; facts: a context without rules, in which unknown keys are ignored.';
 
+CREATE FUNCTION sync.decide_merge(path text, base jsonb, local jsonb, shopify jsonb, rules jsonb, facts jsonb, OUT outcome text, OUT value jsonb,
+								  OUT rule text, OUT reason text)
+LANGUAGE c IMMUTABLE PARALLEL SAFE COST 10 AS 'MODULE_PATHNAME', 'ps_decide_merge';
+COMMENT ON FUNCTION sync.decide_merge(text, jsonb, jsonb, jsonb, jsonb, jsonb) IS
+'The same with a look at who changed it first, as sync_merge(): where only one side did, prices and stock are still checked.';
+
 CREATE FUNCTION sync.rule_check(rules jsonb) RETURNS integer
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ps_rule_check';
 COMMENT ON FUNCTION sync.rule_check(jsonb) IS 'How many rules an array of them has. Errors: 22023 for the first that is not understood, with its name.';

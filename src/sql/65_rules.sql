@@ -25,12 +25,15 @@ BEGIN
 				'parameters', NEW.parameters, 'priority', NEW.priority));
 		END IF;
 		NEW.updated_at := now();
-		NEW.updated_by := CASE WHEN pg_has_role(session_user, 'sync_worker', 'MEMBER') AND current_user = 'sync_worker' THEN 'product_sync'
-							   ELSE session_user END;
+		IF current_user = 'sync_worker' THEN
+			NEW.updated_by := 'product_sync';
+		ELSE
+			SELECT d.decided_by INTO NEW.updated_by FROM sync.decision_by() d;
+		END IF;
 		RETURN NEW;
 	END
 	$$;
-	GRANT EXECUTE ON FUNCTION sync.conflict_rule_guard() TO sync_admin;
+	REVOKE ALL ON FUNCTION sync.conflict_rule_guard() FROM PUBLIC;
 	CREATE OR REPLACE TRIGGER conflict_rule_guard BEFORE INSERT OR UPDATE ON sync.conflict_rule
 		FOR EACH ROW EXECUTE FUNCTION sync.conflict_rule_guard();
 

@@ -62,11 +62,15 @@ BEGIN
 		SELECT q.location_id, q.available, q.remote_updated_at, q.seen_at FROM sync.shopify_stock q
 		WHERE q.connection = stock_differing.connection AND q.inventory_item_id = l.inventory_item_id OFFSET 0) s
 	LEFT JOIN LATERAL (
-		SELECT q.id, q.base, q.local, q.erp FROM sync.stock_level q
+		-- Of what was sent without an answer: that it is there is agreed; that the level is another since then is not.
+		SELECT q.id, CASE WHEN q.sent IS NULL THEN q.base WHEN q.sent = s.available THEN q.sent
+						  WHEN s.remote_updated_at > q.sent_seen THEN NULL ELSE q.base END AS base, q.local, q.erp,
+			   q.sent = s.available AS answered
+		FROM sync.stock_level q
 		WHERE q.connection = stock_differing.connection AND q.variant_id = v.id AND q.location_id = s.location_id LIMIT 1) n ON true
 	LEFT JOIN sync.shopify_location o ON o.connection = stock_differing.connection AND o.remote_id = s.location_id
 	LEFT JOIN erp e ON e.variant_id = v.id AND e.location_id = s.location_id
-	WHERE n.id IS NULL OR n.base IS DISTINCT FROM s.available OR n.local IS DISTINCT FROM n.base
+	WHERE n.id IS NULL OR n.answered OR n.base IS DISTINCT FROM s.available OR n.local IS DISTINCT FROM n.base
 	   OR e.available IS NOT NULL AND e.available IS DISTINCT FROM n.erp;
 END
 $$;
@@ -100,7 +104,7 @@ BEGIN
 			 WHEN d.local IS NOT DISTINCT FROM d.shop THEN 'converged'
 			 WHEN d.local IS NULL OR d.follows THEN 'use_shopify'
 			 WHEN d.shop IS NULL OR d.tracked IS FALSE THEN 'skip'
-			 WHEN d.base IS NOT NULL AND d.local = d.base THEN 'use_shopify'
+			 WHEN d.base IS NOT NULL AND d.local = d.base AND d.shop >= 0 THEN 'use_shopify'
 			 WHEN d.base IS NOT NULL AND d.shop = d.base THEN 'local' END AS outcome,
 		CASE WHEN c.choice = 'custom' THEN (c.custom_value #>> '{}')::numeric WHEN c.choice = 'local' THEN d.local ELSE d.shop END AS value,
 		CASE WHEN c.id IS NOT NULL THEN 'person' WHEN d.follows THEN 'no_store' ELSE 'only_one_changed' END AS rule,
@@ -108,9 +112,9 @@ BEGIN
 	LEFT JOIN LATERAL (SELECT o.outcome, o.value, o.rule, o.reason WHERE o.outcome IS NOT NULL) k ON true
 	LEFT JOIN LATERAL (
 		SELECT u.outcome, u.value, u.rule, u.reason
-		FROM (SELECT WHERE o.outcome IS NULL) undecided
+		FROM (SELECT WHERE o.outcome IS NULL OFFSET 0) undecided
 		CROSS JOIN LATERAL sync.decide_field(d.path, to_jsonb(d.base), to_jsonb(d.local), to_jsonb(d.shop), rules, jsonb_strip_nulls(jsonb_build_object(
-			'erp_seen_at', d.erp_seen_at, 'shopify_changed_at', d.shop_at, 'tracked', d.tracked, 'policy', d.policy))) u) t ON true;
+			'erp_seen_at', d.erp_seen_at, 'shopify_changed_at', d.shop_at, 'tracked', d.tracked, 'policy', d.policy, 'now', now()))) u) t ON true;
 	PERFORM sync.stock_write(shop_stock_merge.connection, levels);
 	counts := sync.stock_conflicts(shop_stock_merge.run_id, shop_stock_merge.connection, levels);
 	RETURN counts || jsonb_build_object('stock', (SELECT count(*) FROM unnest(levels) s WHERE s.outcome <> 'local'));
@@ -118,6 +122,26 @@ END
 $$;
 COMMENT ON FUNCTION sync.shop_stock_merge(bigint, text, bigint[]) IS
 'Compares the stock of these products, or of all, with the shop''s; returns counts. Decisions are logged, disagreements for people become conflicts.';
+
+-- The first stock of products that were made from the shop: the shop's, where the ERP has no say in it.
+CREATE FUNCTION sync.stock_begin(run_id bigint, connection text, product_ids bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+#variable_conflict use_column
+BEGIN
+	IF EXISTS (SELECT FROM sync.shopify_location o WHERE o.connection = stock_begin.connection AND o.store <> '') THEN
+		PERFORM sync.shop_stock_merge(stock_begin.run_id, stock_begin.connection, product_ids);
+		RETURN;
+	END IF;
+	INSERT INTO sync.stock_level (connection, variant_id, location_id, local, base, agreed_at)
+	SELECT stock_begin.connection, v.id, s.location_id, s.available, s.available, now()
+	FROM (SELECT w.id FROM sync.variant w WHERE w.product_id = ANY (product_ids) OFFSET 0) v
+	CROSS JOIN LATERAL (SELECT i.inventory_item_id FROM sync.listing i WHERE i.variant_id = v.id AND i.connection = stock_begin.connection LIMIT 1) l
+	CROSS JOIN LATERAL (SELECT q.location_id, q.available FROM sync.shopify_stock q
+						WHERE q.connection = stock_begin.connection AND q.inventory_item_id = l.inventory_item_id OFFSET 0) s
+	ORDER BY v.id, s.location_id
+	ON CONFLICT DO NOTHING;
+END
+$$;
 
 -- Levels as they were decided.  Resolving to our number makes the shop's the base: then only ours differs, and is sent.
 CREATE FUNCTION sync.stock_write(connection text, levels sync.merge_stock[]) RETURNS void
@@ -133,8 +157,9 @@ BEGIN
 	ORDER BY s.variant_id, s.location_id
 	ON CONFLICT (connection, variant_id, location_id) DO UPDATE
 	SET erp = coalesce(excluded.erp, n.erp), erp_seen_at = coalesce(excluded.erp_seen_at, n.erp_seen_at), local = excluded.local,
-		base = excluded.base, agreed_at = coalesce(excluded.agreed_at, n.agreed_at)
-	WHERE (n.erp, n.local, n.base) IS DISTINCT FROM (coalesce(excluded.erp, n.erp), excluded.local, excluded.base);
+		base = excluded.base, agreed_at = coalesce(excluded.agreed_at, n.agreed_at),
+		sent = CASE WHEN excluded.base IS NULL OR excluded.base IS NOT DISTINCT FROM n.base AND excluded.agreed_at IS NULL THEN n.sent END
+	WHERE (n.erp, n.local, n.base) IS DISTINCT FROM (coalesce(excluded.erp, n.erp), excluded.local, excluded.base) OR n.sent IS NOT NULL;
 	-- What the catalogue shows is what can be sold in all.
 	UPDATE sync.variant v SET stock = t.stock
 	FROM (SELECT n.variant_id, sum(n.local) AS stock FROM sync.stock_level n
@@ -224,6 +249,7 @@ BEGIN
 					  AND c.path = d.path AND c.state IN ('open', 'resolved'))
 	  AND NOT EXISTS (SELECT FROM sync.field_lock k WHERE k.product_id = p.product_id AND k.kind = 'freeze'
 					  AND d.path LIKE sync.path_pattern(k.path))
+	  AND NOT EXISTS (SELECT FROM sync.product_listing l WHERE l.id = p.listing_id AND l.sent ? d.path)
 	UNION ALL
 	SELECT v.product_id, l.remote_id, sync.stock_path(v.sku, n.location_id), to_jsonb(n.base), to_jsonb(n.local), v.id, n.location_id
 	FROM sync.stock_level n
@@ -243,34 +269,36 @@ COMMENT ON FUNCTION sync.shop_outbox(text, bigint[]) IS
 
 -- A push went through: what the shop answered is the new base, and what the mirror shows.  document: the product as the shop returned it,
 -- in the mirror's shape; paths: what was sent.  Stock has shop_pushed_stock().
-CREATE FUNCTION sync.shop_pushed(connection text, remote_id bigint, document jsonb, paths text[]) RETURNS void
+CREATE FUNCTION sync.shop_pushed(connection text, remote_id bigint, document jsonb, paths text[], updated_at timestamptz DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
 #variable_conflict use_column
 DECLARE
 	products sync.merge_product[];
 BEGIN
 	-- Compared once more: what somebody else changed meanwhile came back with it.
-	UPDATE sync.shopify_product m SET document = shop_pushed.document, seen_at = now(), merge_due = true
+	UPDATE sync.shopify_product m SET document = shop_pushed.document, seen_at = clock_timestamp(), merge_due = true,
+		remote_updated_at = greatest(m.remote_updated_at, shop_pushed.updated_at)
 	WHERE m.connection = shop_pushed.connection AND m.remote_id = shop_pushed.remote_id;
 	products := ARRAY(SELECT p FROM sync.merge_products(shop_pushed.connection, ARRAY(SELECT m.id FROM sync.shopify_product m
 		WHERE m.connection = shop_pushed.connection AND m.remote_id = shop_pushed.remote_id)) p);
 	PERFORM sync.base_write(shop_pushed.connection, products,
-		ARRAY(SELECT ROW(p.product_id, o, NULL, sync.document_get(p.local, o), sync.document_get(p.shop, o), 'local', 'converged', NULL, NULL, NULL, NULL)::sync.merge_field
+		ARRAY(SELECT ROW(p.product_id, o, NULL, sync.document_get(p.local, o), sync.document_get(p.shop, o), 'local', 'converged', NULL, NULL, NULL, NULL, NULL)::sync.merge_field
 			  FROM unnest(products) p, unnest(paths) o));
 END
 $$;
-COMMENT ON FUNCTION sync.shop_pushed(text, bigint, jsonb, text[]) IS 'Writes what a shop answered to a push as the new base of the fields that were sent, so that their echo is nothing.';
+COMMENT ON FUNCTION sync.shop_pushed(text, bigint, jsonb, text[], timestamptz) IS 'Writes what a shop answered to a push, with its updatedAt, as the new base of the fields that were sent, so that their echo is nothing and an older reading does not undo it.';
 
-CREATE FUNCTION sync.shop_pushed_stock(connection text, variant_id bigint, location_id bigint, available integer) RETURNS void
+CREATE FUNCTION sync.shop_pushed_stock(connection text, variant_id bigint, location_id bigint, available integer, updated_at timestamptz DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
 #variable_conflict use_column
 BEGIN
-	UPDATE sync.shopify_stock s SET available = shop_pushed_stock.available, seen_at = now(), remote_updated_at = greatest(s.remote_updated_at, now())
+	UPDATE sync.shopify_stock s SET available = shop_pushed_stock.available, seen_at = now(),
+		remote_updated_at = greatest(s.remote_updated_at, shop_pushed_stock.updated_at)
 	FROM sync.listing l
 	WHERE l.connection = shop_pushed_stock.connection AND l.variant_id = shop_pushed_stock.variant_id
 	  AND s.connection = l.connection AND s.inventory_item_id = l.inventory_item_id AND s.location_id = shop_pushed_stock.location_id;
-	UPDATE sync.stock_level n SET base = shop_pushed_stock.available, agreed_at = now()
+	UPDATE sync.stock_level n SET base = shop_pushed_stock.available, sent = NULL, agreed_at = now()
 	WHERE n.connection = shop_pushed_stock.connection AND n.variant_id = shop_pushed_stock.variant_id AND n.location_id = shop_pushed_stock.location_id;
 END
 $$;
-COMMENT ON FUNCTION sync.shop_pushed_stock(text, bigint, bigint, integer) IS 'Writes what the shop has after a push of stock as the new base.';
+COMMENT ON FUNCTION sync.shop_pushed_stock(text, bigint, bigint, integer, timestamptz) IS 'Writes what the shop has after a push of stock as the new base; updated_at: when, by the shop''s clock, so that an older reading does not undo it.';

@@ -21,7 +21,7 @@ BEGIN
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT version = 1 OR version % greatest(every, 1) = 0 $$;
 	CREATE OR REPLACE FUNCTION sync.version_snapshot_every() RETURNS integer
 	LANGUAGE sql STABLE SET search_path = '' AS $$
-		SELECT coalesce((SELECT s.value::integer FROM sync.setting s WHERE s.name = 'version_snapshot_every'), 20)
+		SELECT coalesce((SELECT least(s.value::bigint, 1000000)::integer FROM sync.setting s WHERE s.name = 'version_snapshot_every'), 20)
 	$$;
 
 	CREATE OR REPLACE FUNCTION sync.change_old(change jsonb) RETURNS jsonb
@@ -37,8 +37,8 @@ BEGIN
 	COMMENT ON FUNCTION sync.change_new(jsonb) IS 'The value after, of one field of sync.product_version.changes.';
 	COMMENT ON FUNCTION sync.change_info(jsonb) IS 'What is the field''s own, of one field of sync.product_version.changes: rule, conflict, by.';
 	CREATE OR REPLACE VIEW sync.product_change WITH (security_barrier) AS
-	SELECT v.product_id, v.version, c.key AS path, nullif(sync.change_old(c.value), 'null') AS old_value, nullif(sync.change_new(c.value), 'null') AS new_value,
-		   v.kind, coalesce(i.info ->> 'source', v.source) AS source,
+	SELECT v.product_id, v.version, c.key AS path, nullif(sync.change_old(c.value), 'null') AS old_value,
+		   nullif(sync.change_new(c.value), 'null') AS new_value, v.kind, coalesce(i.info ->> 'source', v.source) AS source,
 		   coalesce(i.info ->> 'by', i.info ->> 'approved_by', v.approved_by, 'product_sync') AS actor, v.created_at AS at, v.run_id,
 		   CASE WHEN v.id > 0 THEN v.id END AS staging_id,
 		   i.info ->> 'rule' AS rule, (i.info ->> 'conflict')::bigint AS conflict_id
@@ -56,7 +56,8 @@ BEGIN
 		every constant integer := sync.version_snapshot_every();
 	BEGIN
 		INSERT INTO sync.product_version (id, product_id, version, kind, document, changes, source, run_id, approved_by, approved_at, created_at)
-		SELECT coalesce(a.staging_id, nextval('sync.product_version_id_seq')), a.product_id, a.version, version_add.kind, CASE WHEN sync.version_is_snapshot(a.version, every) THEN a.document END,
+		SELECT coalesce(a.staging_id, nextval('sync.product_version_id_seq')), a.product_id, a.version, version_add.kind,
+			   CASE WHEN sync.version_is_snapshot(a.version, every) THEN a.document END,
 			   coalesce(c.packed, '{}'), version_add.source, version_add.run_id, nullif(a.actor, 'product_sync'),
 			   CASE WHEN a.actor <> 'product_sync' THEN a.approved_at END, clock_timestamp()
 		FROM unnest(product_ids, versions, documents, changes, staging_ids, actors, approved)

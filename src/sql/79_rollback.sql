@@ -57,14 +57,15 @@ LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' 
 #variable_conflict use_column
 BEGIN
 	WITH wanted AS MATERIALIZED (
-		SELECT f.product_id, f.path, sync.document_get(d.document, f.path) AS old_value, nullif(f.new_value, 'null') AS new_value, f.source,
-			   f.undone, f.kept, d.version, d.document
+		SELECT f.product_id, f.path, v.old_value, v.new_value, v.old_value IS DISTINCT FROM v.new_value AS differs, f.source, f.undone, f.kept,
+			   d.version, d.document
 		FROM unnest(fields) f
-		JOIN sync.product_documents(ARRAY(SELECT DISTINCT f.product_id FROM unnest(fields) f)) d ON d.product_id = f.product_id),
+		JOIN sync.product_documents(ARRAY(SELECT DISTINCT f.product_id FROM unnest(fields) f)) d ON d.product_id = f.product_id
+		CROSS JOIN LATERAL (SELECT sync.document_get(d.document, f.path) AS old_value, nullif(f.new_value, 'null') AS new_value OFFSET 0) v),
 	product AS MATERIALIZED (
 		SELECT w.product_id, min(w.version) AS version, (array_agg(w.document))[1] AS document,
-			   array_agg(sync.path_label(w.path, true) ORDER BY w.path COLLATE "C") FILTER (WHERE w.old_value IS DISTINCT FROM w.new_value AND w.kept IS NULL) AS labels,
-			   count(*) FILTER (WHERE w.old_value IS DISTINCT FROM w.new_value AND w.kept IS NOT NULL) AS n_kept,
+			   array_agg(sync.path_label(w.path, true) ORDER BY w.path COLLATE "C") FILTER (WHERE w.differs AND w.kept IS NULL) AS labels,
+			   count(*) FILTER (WHERE w.differs AND w.kept IS NOT NULL) AS n_kept,
 			   bool_or(w.old_value IS NOT NULL AND w.kept IS NULL AND w.new_value IS NULL AND k.whole) AS removes,
 			   jsonb_object_agg(w.path, jsonb_build_object('source', w.source, 'value', w.undone)) AS undoes
 		FROM wanted w CROSS JOIN LATERAL sync.path_sku(w.path) k GROUP BY w.product_id),
@@ -87,7 +88,7 @@ BEGIN
 		INSERT INTO sync.staging_field (staging_id, path, old_value, new_value, base_version, decision, note, decided_by, decided_at, decided_how)
 		SELECT e.id, w.path, w.old_value, w.new_value, w.version, CASE WHEN w.kept IS NULL THEN 'pending' ELSE 'rejected' END::sync.decision, w.kept,
 			   CASE WHEN w.kept IS NOT NULL THEN 'product_sync' END, CASE WHEN w.kept IS NOT NULL THEN now() END, CASE WHEN w.kept IS NOT NULL THEN 'kept' END
-		FROM entry e JOIN wanted w ON w.product_id = e.product_id AND w.old_value IS DISTINCT FROM w.new_value
+		FROM entry e JOIN wanted w ON w.product_id = e.product_id AND w.differs
 		ORDER BY e.id, w.path COLLATE "C")
 	SELECT count(*) FILTER (WHERE e.decision = 'pending'), (SELECT count(*) FROM product p WHERE p.n_kept > 0) INTO staged, kept FROM entry e;
 END
@@ -137,7 +138,7 @@ BEGIN
 		FROM sync.field_origins(product, ARRAY[c.path]) f
 		JOIN sync.product_version v ON v.product_id = product AND v.version = f.version) o ON true;
 	IF wanted IS NULL THEN
-		RAISE NOTICE 'product % does not differ from its version %: nothing is staged', product, sync_rollback.version;
+		RAISE NOTICE 'nothing of product % that was asked for differs from its version %: nothing is staged', product, sync_rollback.version;
 		RETURN NULL;
 	END IF;
 	-- The newest wish for a product counts.
@@ -222,11 +223,12 @@ DECLARE
 	kept bigint := 0;
 BEGIN
 	PERFORM sync.run_lock(sync_rollback_run.run_id);
-	SELECT r.id, r.kind, r.connection, r.state, r.active OR r.state = 'syncing' OR EXISTS (SELECT FROM sync.job j WHERE j.run_id = r.id) AS busy INTO undone
+	SELECT r.id, r.state, r.active OR r.state = 'syncing' OR EXISTS (SELECT FROM sync.job j WHERE j.run_id = r.id) AS busy INTO undone
 	FROM sync.run r WHERE r.id = sync_rollback_run.run_id;
 	IF undone.busy THEN
 		RAISE EXCEPTION 'run % is still at work: it is %', undone.id, undone.state
-			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('Wait for it with sync_wait(%1$s), or stop it with sync_cancel(%1$s).', undone.id);
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				  HINT = format('Wait for it with sync_wait(%1$s), or stop it with sync_cancel(%1$s).', undone.id);
 	END IF;
 	SELECT r.id INTO other FROM sync.run r
 	WHERE r.kind::text = 'rollback' AND (r.context ->> 'undoes_run')::bigint = undone.id

@@ -3,7 +3,7 @@
  *	  Tokens that a server gives in its answer: out of the answer and into a file, before SQL sees it.
  *
  * A token is a secret that lives for hours.  It is kept like the secrets of file:NAME, in a folder of the database's own that only the
- * server's user may enter: never in a table, where backups and replicas would have it.  What held it in memory is wiped; the pieces that
+ * server's user may enter: never in a table, where dumps and readers would have it.  What held it in memory is wiped; the pieces that
  * the JSON reader used on the way are beyond reach.
  */
 #include "worker/token.h"
@@ -160,7 +160,12 @@ token_keep(TransferResult *result, const char *folder, const TokenKeep *keep)
 
 	result->kept = 0;
 	if (result->class != TRANSFER_OK)
+	{
+		/* A refusal is for SQL to read; a success that was cut off may end within the token. */
+		if (result->status < 300)
+			drop_body(result);
 		return;
+	}
 	if (result->body && result->body_len <= TOKEN_MAX_ANSWER)
 		answer = json_loadb(result->body, result->body_len, JSON_REJECT_DUPLICATES, NULL);
 	if (!json_is_object(answer))

@@ -22,7 +22,7 @@ extern bool token_name_good(const char *name);
 
 /*
  * Takes the field out of a successful answer and writes it to folder/name.  Sets result->kept, and where it is 0 result->message.  Without
- * such a field the answer stays as it is; one that is no JSON object is dropped, since the secret may be anywhere in it.
+ * such a field the answer stays as it is; one that is no JSON object, or was cut off, is dropped: the secret may be anywhere in it.
  */
 extern void token_keep(TransferResult *result, const char *folder, const TokenKeep *keep);
 

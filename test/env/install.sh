@@ -4,6 +4,9 @@
 #
 # The FTP server of the tests (proftpd) is unpacked, not installed: Debian allows one FTP server at a time, and the machine may
 # have another.  It lies in $PRODUCT_SYNC_CACHE/ftpd (default /var/cache/product_sync/ftpd) and runs as an ordinary user.
+#
+# Beside it, in shopify/, lie what the Shopify double needs from npm: Shopify's own schema, one file out of a package that would
+# bring hundreds of others, and graphql-js with the lock file of test/doubles.
 set -euo pipefail
 
 cache=${PRODUCT_SYNC_CACHE:-/var/cache/product_sync}
@@ -14,6 +17,9 @@ packages=(build-essential pkg-config git
 	# what proftpd links to
 	libhiredis0.14 libmemcached11 libmemcachedutil2 libpcre2-posix3 libsodium23 libcap2 libidn2-0)
 ftpd_packages=(proftpd-core proftpd-mod-crypto)
+schema_package=@shopify/dev-mcp@1.16.0 schema_file=package/dist/data/admin_2026-10.json.gz
+schema_integrity=sha512-tqgRnK7sQhjew+htxtleTH23nXB5fZcsrhWgEkomsorGXvLOB2mh2upwZm8uzuTDNTZnqtLMe64yIwh6s2awtw==
+doubles=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../doubles" && pwd)
 
 say() { printf 'install: %s\n' "$*" >&2; }
 
@@ -51,7 +57,14 @@ missing() {
 	if ! command -v node >/dev/null || ! node -e 'process.exit(+process.versions.node.split(".")[0] >= 18 ? 0 : 1)'; then
 		printf 'nodejs\n'
 	fi
+	# The packager comes along where node does not come from Debian.
+	[ -n "$(shopify_stamp_missing)" ] && ! command -v npm >/dev/null && printf 'npm\n'
+	return 0
 }
+
+# What the Shopify double's folder in the cache must be made of; printed by shopify_stamp_missing where it is not.
+shopify_stamp() { printf '%s %s\n' "$schema_package" "$(sha256sum <"$doubles/package-lock.json")"; }
+shopify_stamp_missing() { [ "$(cat "$cache/shopify/.stamp" 2>/dev/null)" = "$(shopify_stamp)" ] || shopify_stamp; }
 
 updated=
 apt_update() {
@@ -114,6 +127,35 @@ unpack_ftpd() {
 	rm -rf "$new"
 }
 
+# Fetches the schema and graphql-js; the folder appears only when it is complete.
+unpack_shopify() {
+	local new integrity
+
+	new=$(mktemp -d)
+	chmod 755 "$new"
+	mkdir "$new/root"
+	cp "$doubles/package.json" "$doubles/package-lock.json" "$new/root"
+	(
+		export npm_config_cache=$new/npm npm_config_update_notifier=false npm_config_fund=false npm_config_audit=false
+		cd "$new" && quietly npm pack --silent "$schema_package" </dev/null
+		cd "$new/root" && quietly npm ci --omit=dev --ignore-scripts </dev/null
+	)
+	integrity=sha512-$(openssl dgst -sha512 -binary "$new"/*.tgz | base64 -w 0)
+	if [ "$integrity" != "$schema_integrity" ]; then
+		say "$schema_package is not what it was: its integrity is $integrity, not $schema_integrity"
+		exit 1
+	fi
+	tar -xzf "$new"/*.tgz -C "$new" "$schema_file"
+	cp "$new/$schema_file" "$new/root"
+	shopify_stamp >"$new/root/.stamp"
+	as_root mkdir -p "$cache"
+	as_root rm -rf "$cache/shopify" "$cache/shopify.new"
+	as_root cp -r "$new/root" "$cache/shopify.new"
+	as_root chmod -R a+rX "$cache/shopify.new"
+	as_root mv "$cache/shopify.new" "$cache/shopify"
+	rm -rf "$new"
+}
+
 mapfile -t wanted < <(missing)
 if [ ${#wanted[@]} -gt 0 ]; then
 	say "installing ${wanted[*]}"
@@ -122,4 +164,8 @@ fi
 if [ ! -x "$cache/ftpd/usr/sbin/proftpd" ]; then
 	say "unpacking ${ftpd_packages[*]} in $cache/ftpd"
 	unpack_ftpd
+fi
+if [ -n "$(shopify_stamp_missing)" ]; then
+	say "unpacking $schema_package and graphql-js in $cache/shopify"
+	unpack_shopify
 fi

@@ -133,10 +133,17 @@ cmp_ok($node->value("SELECT count(*) FROM sync.webhook_event WHERE outcome IN ('
 cmp_ok($node->value('SELECT sum(more) FROM sync.webhook_event'), '>', 10, 'and is counted');
 is($node->value("SELECT count(*) FROM sync.job WHERE payload ->> 'remote_id' = '4715'"), 1, 'any number of webhooks of one product are one reading');
 
-# Subscriptions.  From here on workers work.
-$node->safe_psql('postgres', 'DELETE FROM sync.job');
+# From here on workers work.  A deletion is believed when the product is looked for and not there, within a second or so.
+$node->safe_psql('postgres', "DELETE FROM sync.job; INSERT INTO sync.shopify_product (connection, remote_id, document, remote_updated_at, merge_due) VALUES ('shop', 4720, '{\"title\": \"Binder\"}', now(), false)");
 $node->append_conf('postgresql.conf', 'product_sync.max_workers = 2');
 $node->reload;
+my $began = time;
+post('{"id": 4720}', 'x-shopify-topic' => 'products/delete');
+ok($node->poll_query_until('postgres', 'SELECT gone_since IS NOT NULL FROM sync.shopify_product WHERE remote_id = 4720'), 'a product that was deleted is found to be gone');
+note(sprintf('%.0f ms after its webhook', (time - $began) * 1000));
+is($node->value('SELECT gone_evidence FROM sync.shopify_product WHERE remote_id = 4720'), 'webhook', 'by the word of a webhook');
+
+# Subscriptions.
 my $url = 'https://hooks.example.com/rpc/sync_webhook_shopify_json';
 sub setting { my %new = @_; $node->safe_psql('postgres', "UPDATE sync.connection SET settings = settings || \$s\$" . $json->encode(\%new) . "\$s\$ WHERE name = 'shop'") }
 sub put { $shop->ask('/_put', {@_}) }
@@ -214,7 +221,7 @@ put();
 ensure();
 is(shop_has(), $all, 'when it is allowed, it is made');
 is($node->value("SELECT count(*) FROM sync.webhook_subscription WHERE error IS NOT NULL"), 0, 'and the error is gone');
-is($node->value('SELECT count(*) FROM sync.dead_letter'), 0, 'no job failed');
+is($node->value("SELECT count(*) FROM sync.dead_letter WHERE kind IN ('shopify_webhooks', 'shopify_product')"), 0, 'no job failed');
 
 # The key and the token are nowhere.
 $node->command_ok([ 'pg_dump', '-f', "$dir/dump-$$.sql", 'postgres' ], 'a dump');

@@ -22,7 +22,7 @@ sub literal
 }
 
 is(join(' ', split /\t/, shift @lines), "@wanted", 'columns of decisions.tsv');
-$sql = 'CREATE TABLE c (n int, ' . join(', ', map { "$_ " . (/^(base|local|shopify|context|value)$/ ? 'jsonb' : 'text') } @wanted) . ");\n";
+$sql = 'CREATE TABLE c (n int, ' . join(', ', map { "\"$_\" " . (/^(base|local|shopify|context|value)$/ ? 'jsonb' : 'text') } @wanted) . ");\n";
 for my $line (grep { !/^#/ } @lines)
 {
 	my @cells = split /\t/, $line, -1;
@@ -37,7 +37,7 @@ $node->safe_psql('postgres', $sql);
 sub wrong
 {
 	my ($from, $where) = @_;
-	return $node->value("SELECT string_agg(c.n || ' ' || c.case || ': ' || concat_ws(' ', d.outcome, d.value::text, d.rule, '(' || d.reason || ')'), E'\\n' ORDER BY c.n)
+	return $node->value("SELECT string_agg(c.n || ' ' || c.\"case\" || ': ' || concat_ws(' ', d.outcome, d.value::text, d.rule, '(' || d.reason || ')'), E'\\n' ORDER BY c.n)
 		FROM c CROSS JOIN LATERAL $from d
 		WHERE ($where) AND (d.outcome, d.value::text, d.rule) IS DISTINCT FROM (c.outcome, c.value::text, c.rule)");
 }
@@ -49,6 +49,8 @@ is(wrong(q[sync_merge(c.field, c.base, c.local, c.shopify, jsonb_build_object('r
 	'', 'the rules that are shipped say what the tree says by itself');
 is(wrong(q[sync.decide_field(c.field, c.base, c.local, c.shopify, coalesce(c.context -> 'rules', sync.decision_rules('shop')), c.context)], 'c.base IS NULL'),
 	'', 'so does the merge');
+is(wrong(q[sync.decide_merge(c.field, c.base, c.local, c.shopify, coalesce(c.context -> 'rules', sync.decision_rules('shop')), c.context)], 'true'),
+	'', 'with and without a base');
 is($node->value("SELECT count(*) FROM c CROSS JOIN LATERAL sync_merge(c.field, c.base, c.local, c.shopify, c.context) d WHERE d.reason = '' OR d.reason ~ '[[:cntrl:]]' OR d.outcome = 'manual' AND d.value IS NOT NULL"),
 	'0', 'each has its reason, and a person is given no value');
 
@@ -60,5 +62,18 @@ is($node->value("SELECT count(*) FROM generate_series(0, 40) l, generate_series(
 
 is(join("\n", grep { index($docs, "| $_ |") < 0 } sort keys %cases), '', 'docs/conflicts.md explains every case');
 is(join("\n", grep { !$cases{$_} } $docs =~ /^\| ((?:price|stock|description|other|rules|merge): .*?) \|/mg), '', 'and no other');
+
+# The other half of the page: its examples run, and its table of the context is whole.
+my ($context) = $docs =~ /^## What a context may hold\n(.*)/ms;
+my %documented = map { $_ => 1 } map { /`(\w+)`/g } $context =~ /^\| (`.*?) \|/mg;
+my %known = map { $_ => 1 } slurp_file("$RealBin/../../src/conflict/decide_json.c") =~ /^\t(?:FACT\(|\{)"(\w+)"/mg;
+is_deeply([ sort keys %documented ], [ sort keys %known ], 'docs/conflicts.md has what a context may hold');
+my @examples = grep { !/^--/ } $docs =~ /^    (.*)$/mg;
+cmp_ok(scalar @examples, '>', 8, 'there are examples');
+for my $example (@examples)
+{
+	my ($ret, $out, $err) = $node->psql('postgres', "BEGIN; $example\n; ROLLBACK;", on_error_stop => 1);
+	is($ret, 0, "example runs: $example") or diag($err);
+}
 $node->stop;
 done_testing();

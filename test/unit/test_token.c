@@ -68,7 +68,7 @@ keep_case(const char *what, const char *body, const char *remains, int kept, con
 int
 main(void)
 {
-	TransferResult refused = {.class = TRANSFER_PERMANENT, .body = strdup("{\"access_token\": \"t0ken\"}"), .body_len = 25};
+	TransferResult refused = {.class = TRANSFER_PERMANENT, .status = 400, .body = strdup("{\"access_token\": \"t0ken\"}"), .body_len = 25};
 	TokenKeep	keep = {"shop", "access_token"};
 	char		path[512];
 	char		error[512] = "";
@@ -103,6 +103,10 @@ main(void)
 
 	token_keep(&refused, folder, &keep);
 	ok(refused.kept == 0 && refused.body_len == 25, "a refusal is left alone");
+	refused.class = TRANSFER_NETWORK;
+	refused.status = 200;
+	token_keep(&refused, folder, &keep);
+	ok(refused.kept == 0 && refused.body == NULL && refused.body_len == 0, "a success that was cut off is dropped");
 	free(refused.body);
 
 	ok(!token_write(folder, "../shop", "t0ken", error, sizeof(error)) && strstr(error, "not a name"), "a name with a folder is refused");

@@ -59,9 +59,10 @@ sub connection
 	my ($self, $name, $kind, $url, $user, $password, %settings) = @_;
 	$self->secret($name, $password);
 	my $json = JSON::PP->new->canonical->encode(\%settings);
+	$user = defined $user ? "'$user'" : 'NULL';
 	$self->safe_psql($self->database, <<"END");
 INSERT INTO sync.connection (name, kind, base_url, username, secret_ref, settings)
-VALUES ('$name', '$kind', '$url', '$user', 'file:$name', \$json\$$json\$json\$)
+VALUES ('$name', '$kind', '$url', $user, 'file:$name', \$json\$$json\$json\$)
 ON CONFLICT (name) DO UPDATE SET base_url = excluded.base_url, username = excluded.username, secret_ref = excluded.secret_ref,
 	settings = excluded.settings;
 END
@@ -81,6 +82,19 @@ sub xorosoft
 	my ($self, $xorosoft, %settings) = @_;
 	my $via = delete $settings{via} // $xorosoft;
 	$self->connection('xorosoft', 'xorosoft', 'http://127.0.0.1:' . $via->port . '/api/xerp/', $xorosoft->{key}, $xorosoft->{secret}, %settings);
+}
+
+# The connection to the Shopify double, or through a proxy before it: shopify($shop, via => $proxy, setting => value ...).  With
+# grant => 1 it gets its tokens by the client-credentials grant; else it has a permanent one.
+sub shopify
+{
+	my ($self, $shop, %settings) = @_;
+	my $via = delete $settings{via} // $shop;
+	my $name = delete $settings{name} // 'shopify';
+	my $url = 'http://127.0.0.1:' . $via->port . '/';
+	return $self->connection($name, 'shopify', $url, $shop->{client_id}, $shop->{client_secret}, %settings) if delete $settings{grant};
+	$self->secret("$name-hmac", $shop->{client_secret});
+	return $self->connection($name, 'shopify', $url, undef, $shop->token, webhook_secret_ref => "file:$name-hmac", %settings);
 }
 
 # One value; NULL is ''.

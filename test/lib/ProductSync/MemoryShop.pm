@@ -8,11 +8,12 @@ use ProductSync::World;
 
 my $json = JSON::PP->new->canonical->allow_nonref->ascii;
 
-sub new { my ($class, %option) = @_; return bless { products => {}, stock => {}, next => 1000, %option }, $class }
+sub new { my ($class, %option) = @_; return bless { products => {}, stock => {}, next => 1000, clock => 1_700_000_000, %option }, $class }
 
 sub remotes { my ($self) = @_; return sort { $a <=> $b } grep { $self->{products}{$_} } keys %{ $self->{products} } }
 sub read { my ($self, $remote) = @_; return $self->{products}{$remote} }
 sub known { my ($self, $remote) = @_; return $self->{products}{$remote} }
+sub writes { return $_[0]{writes} // 0 }
 sub all { my ($self) = @_; return { map { ($_ => $self->{products}{$_}) } $self->remotes } }
 
 # The number of a variant with this SKU.
@@ -23,6 +24,10 @@ sub variant_of
 	return (grep { $variants->{$_}{sku} eq $sku } sort keys %$variants)[0];
 }
 
+# The shop's clock moves with each change.
+sub touch { my ($self, $remote) = @_; $self->{dirty}{$remote} = 1; $self->{updated}{$remote} = ++$self->{clock} }
+sub updated_at { my ($self, $remote) = @_; return "to_timestamp($self->{updated}{$remote})" }
+
 sub create
 {
 	my ($self, $document) = @_;
@@ -31,7 +36,7 @@ sub create
 	my $k = 0;
 	$copy{variants} = { map { (10 * $remote + $k++ => { %{ $document->{variants}{$_} }, sku => $_ }) } sort keys %{ $document->{variants} } };
 	$self->{products}{$remote} = \%copy;
-	$self->{dirty}{$remote} = 1;
+	$self->touch($remote);
 	return $remote;
 }
 
@@ -58,10 +63,12 @@ sub write
 		elsif ($path =~ /^(metafields|attributes)\.(.*)$/) { ($place, $key) = ($document->{$1} //= {}, $2) }
 		if (defined $value) { $place->{$key} = $value } else { delete $place->{$key} }
 	}
-	$self->{dirty}{$remote} = 1;
+	$self->touch($remote);
 	$self->{writes}++;
 	return $document;
 }
+
+sub send { my ($self, @what) = @_; return $self->write(@what) }
 
 sub remove
 {
@@ -75,9 +82,12 @@ sub stock_known { my ($self, $remote, $sku, $location) = @_; return $self->{stoc
 # Sets what is available; where $from is given and is not what there is, nothing, and returns undef.
 sub set_stock
 {
-	my ($self, $remote, $sku, $location, $quantity, $from) = @_;
+	my ($self, $remote, $sku, $location, $quantity, $from, $key) = @_;
 	my $variant = $self->variant_of($remote, $sku) // return;
+	return $self->{keys}{$key} if defined $key && exists $self->{keys}{$key};
 	return if defined $from && $from != ($self->{stock}{$variant}{$location} // 0);
+	$self->{keys}{$key} = $quantity if defined $key;
+	$self->{level_updated}{$variant}{$location} = ++$self->{clock};
 	$self->{stock}{$variant}{$location} = $quantity;
 	$self->{dirty}{$remote} = 1;
 	$self->{writes}++ if defined $from;
@@ -96,25 +106,24 @@ sub pull
 		my $document = $self->{products}{$remote};
 		delete $self->{dirty}{$remote};
 		push @rows, $document
-			? { remote => $remote, document => $document,
+			? { remote => $remote, document => $document, updated => $self->{updated}{$remote},
 				variants => { map { ($_ => { sku => $document->{variants}{$_}{sku}, inventory_item => $_ + 1, tracked => JSON::PP::true, policy => 'deny' }) } keys %{ $document->{variants} } },
-				stock => [ map { my $v = $_; map { { item => $v + 1, location => $_ + 0, available => $self->{stock}{$v}{$_} } } sort keys %{ $self->{stock}{$v} // {} } } sort keys %{ $document->{variants} } ] }
+				stock => [ map { my $v = $_; map { { item => $v + 1, location => $_ + 0, available => $self->{stock}{$v}{$_}, updated => $self->{level_updated}{$v}{$_} } } sort keys %{ $self->{stock}{$v} // {} } } sort keys %{ $document->{variants} } ] }
 			: { remote => $remote, gone => JSON::PP::true };
 	}
 	my $text = $json->encode(\@rows);
 	return <<"END";
-INSERT INTO sync.shopify_product AS p (connection, remote_id, handle, document, variants, remote_updated_at)
-SELECT 'shop', (r ->> 'remote')::bigint, r #>> '{document,handle}', r -> 'document', r -> 'variants', now()
+INSERT INTO sync.shopify_product AS p (connection, remote_id, handle, document, variants, remote_updated_at, seen_at)
+SELECT 'shop', (r ->> 'remote')::bigint, r #>> '{document,handle}', r -> 'document', r -> 'variants', to_timestamp((r ->> 'updated')::float8), clock_timestamp()
 FROM jsonb_array_elements(\$j\$$text\$j\$) r WHERE r -> 'gone' IS NULL
-ON CONFLICT (connection, remote_id) DO UPDATE SET document = excluded.document, variants = excluded.variants, remote_updated_at = now(),
+ON CONFLICT (connection, remote_id) DO UPDATE SET document = excluded.document, variants = excluded.variants, remote_updated_at = excluded.remote_updated_at, seen_at = clock_timestamp(),
 	merge_due = p.merge_due OR p.document <> excluded.document OR p.gone_since IS NOT NULL, gone_since = NULL, gone_evidence = NULL;
 UPDATE sync.shopify_product p SET gone_since = now(), gone_evidence = 'webhook', merge_due = true
 FROM jsonb_array_elements(\$j\$$text\$j\$) r WHERE p.remote_id = (r ->> 'remote')::bigint AND r -> 'gone' IS NOT NULL AND p.gone_since IS NULL;
 INSERT INTO sync.shopify_stock (connection, inventory_item_id, location_id, available, remote_updated_at)
-SELECT 'shop', (s ->> 'item')::bigint, (s ->> 'location')::bigint, (s ->> 'available')::integer, now()
+SELECT 'shop', (s ->> 'item')::bigint, (s ->> 'location')::bigint, (s ->> 'available')::integer, to_timestamp((s ->> 'updated')::float8)
 FROM jsonb_array_elements(\$j\$$text\$j\$) r, jsonb_array_elements(r -> 'stock') s
-ON CONFLICT (connection, inventory_item_id, location_id) DO UPDATE SET available = excluded.available, remote_updated_at = now()
-WHERE sync.shopify_stock.available IS DISTINCT FROM excluded.available;
+ON CONFLICT (connection, inventory_item_id, location_id) DO UPDATE SET available = excluded.available, remote_updated_at = excluded.remote_updated_at;
 END
 }
 

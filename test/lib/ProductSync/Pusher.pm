@@ -60,10 +60,12 @@ sub push_fields
 		else { $self->{stale}++ }
 	}
 	return 0 unless %changes;
-	my $answer = $self->{shop}->write($remote, \%changes) // return 0;
+	my $paths = 'ARRAY(SELECT jsonb_array_elements_text(' . literal([ sort keys %changes ]) . '))';
+	$self->{sql}->("SELECT sync.shop_pushing('shop', $remote, $paths, " . $self->{shop}->updated_at($remote) . ')');
+	my $answer = $self->{shop}->send($remote, \%changes) // return 0;
 	$self->{sent}++;
 	if ($self->{world}->chance($lose)) { $self->{lost}++; return 1 }
-	$self->{sql}->("SELECT sync.shop_pushed('shop', $remote, " . literal($answer) . ", ARRAY(SELECT jsonb_array_elements_text(" . literal([ sort keys %changes ]) . ")))");
+	$self->{sql}->("SELECT sync.shop_pushed('shop', $remote, " . literal($answer) . ", $paths, " . $self->{shop}->updated_at($remote) . ')');
 	return 1;
 }
 
@@ -75,11 +77,22 @@ sub push_stock
 	# The outbox names the variant here: its product is the shop's that has the SKU.
 	($remote) = grep { $self->{shop}->variant_of($_, $sku) } $self->{shop}->remotes unless defined $remote;
 	return 0 unless defined $remote;
-	my $set = $self->{shop}->set_stock($remote, $sku, $row->{location_id}, $row->{local_value}, $row->{shopify_value});
+	# The same request once more has the same key, so that the shop does not do it twice.
+	my $request = "$row->{shopify_value} to $row->{local_value}";
+	my $last = $self->{unanswered}{"$sku $row->{location_id}"};
+	my $key = $last && $last->{request} eq $request ? $last->{key} : 'key-' . ++$self->{keys};
+	$self->{sql}->("SELECT sync.shop_pushing_stock('shop', $row->{variant_id}, $row->{location_id})");
+	my $set = $self->{shop}->set_stock($remote, $sku, $row->{location_id}, $row->{local_value}, $row->{shopify_value}, $key);
+	delete $self->{unanswered}{"$sku $row->{location_id}"};
 	if (!defined $set) { $self->{stale}++; return 0 }
 	$self->{sent}++;
-	if ($self->{world}->chance($lose)) { $self->{lost}++; return 1 }
-	$self->{sql}->("SELECT sync.shop_pushed_stock('shop', $row->{variant_id}, $row->{location_id}, $set)");
+	if ($self->{world}->chance($lose))
+	{
+		$self->{lost}++;
+		$self->{unanswered}{"$sku $row->{location_id}"} = { request => $request, key => $key };
+		return 1;
+	}
+	$self->{sql}->("SELECT sync.shop_pushed_stock('shop', $row->{variant_id}, $row->{location_id}, $set, " . ($self->{shop}{set_at} // 'NULL') . ')');
 	return 1;
 }
 

@@ -1,0 +1,16 @@
+// The mutations that are not about products or stock, and the list of all: name -> (args, context, info) -> payload.
+'use strict';
+
+const { numberOf } = require('./store.js');
+
+const mutations = {
+	...require('./products.js').mutations,
+	...require('./inventory.js').mutations,
+	bulkOperationRunQuery: ({ query }, { bulk }) => bulk.start(query),
+	bulkOperationCancel: ({ id }, { bulk }) => bulk.cancel(numberOf(id, 'BulkOperation')),
+	webhookSubscriptionCreate: ({ topic, webhookSubscription }, { webhooks }) => webhooks.create(topic, webhookSubscription),
+	webhookSubscriptionUpdate: ({ id, webhookSubscription }, { webhooks }) => webhooks.update(id, webhookSubscription),
+	webhookSubscriptionDelete: ({ id }, { webhooks }) => webhooks.delete(id),
+};
+
+module.exports = { mutations };
