@@ -41,7 +41,7 @@ CREATE VIEW pg_temp.links AS
 	FROM sync.product_listing p LEFT JOIN sync.listing l ON l.product_listing_id = p.id WHERE p.connection = 'shop' GROUP BY p.id ORDER BY 1;
 CREATE VIEW pg_temp.questions AS
 	SELECT (evidence ->> 'remote_id')::bigint AS remote_id, product_id, product_no, state, decision, flags, links, confidence BETWEEN 0.5 AND 1 AS sane,
-		   reason FROM sync.staging ORDER BY id;
+		   regexp_replace(reason, '\([01]\.?\d*\)', '(…)') AS reason FROM sync.staging ORDER BY id;
 -- All jobs of the run's phase, one after another.
 CREATE FUNCTION pg_temp.work() RETURNS text LANGUAGE plpgsql AS $$
 DECLARE

@@ -17,7 +17,9 @@ BEGIN
 	INSERT INTO sync.job_kind (kind, network, class, batch, max_attempts, run_state, description) VALUES
 		('shopify_match', false, 3, 1, 5, 'matching', 'Products of a shop that are linked to none of the catalogue: by SKU, then by the matcher')
 	ON CONFLICT (kind) DO NOTHING;
-	CREATE INDEX IF NOT EXISTS staging_link_idx ON sync.staging (connection, state) WHERE flags @> '{link_uncertain}';
+	IF to_regclass('sync.staging_link_idx') IS NULL THEN
+		CREATE INDEX staging_link_idx ON sync.staging (connection, state) WHERE flags @> '{link_uncertain}';
+	END IF;
 
 	-- A link was rejected: another candidate is looked for, or the product is created.
 	CREATE OR REPLACE FUNCTION sync.staging_link_rejected() RETURNS trigger
