@@ -102,6 +102,9 @@ DECLARE
 	older bigint;
 	told boolean := false;
 BEGIN
+	IF NOT sync.shopify_match_leave(run_id) THEN
+		RETURN;
+	END IF;
 	PERFORM sync.run_move(run_id, 'staging_creation');
 	hold := sync.shopify_merge_begin(run_id);
 	IF hold IS NULL THEN
@@ -147,6 +150,7 @@ BEGIN
 		WHERE j.id = ANY (job_ids)
 	LOOP
 		PERFORM sync.conflicts_due(shop);
+		PERFORM sync.link_rejections(shop);
 		CONTINUE WHEN NOT EXISTS (SELECT FROM sync.shopify_product m WHERE m.connection = shop AND m.merge_due);
 		IF EXISTS (SELECT FROM sync.run r WHERE r.connection = shop AND r.active) THEN
 			-- It may be past its merge.

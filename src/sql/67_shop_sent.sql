@@ -3,7 +3,7 @@
 -- A push notes what it sends before it does (shop_pushing), in a transaction of its own, and an answer takes the note away (shop_pushed,
 -- shop_not_pushed).  A note that stays is settled by the next merge that has read the product since:
 --   * the shop has what was sent: it is our own echo, and agreed on with what we had then, whatever we have by now;
---   * the shop has not touched the product since (its updatedAt): it was never sent;
+--   * the shop has not touched the product for a minute before and not since (its updatedAt): it was never sent;
 --   * neither: somebody may have changed it on top of ours, also back to what it was; both sides changed then.
 -- Without the note, a person here who goes back to the old value would see the echo of the one that he took back win over him, and a person
 -- in the shop who does so would be overwritten by it a second time.
@@ -70,7 +70,9 @@ BEGIN
 		WHERE l.id = ANY (waiting) AND sync.value_equal(s.key, s.value -> 'value', v.shop)));
 	UPDATE sync.product_listing l SET sent = l.sent - ARRAY(
 		SELECT s.key FROM jsonb_each(l.sent) s
-		WHERE m.seen_at > (s.value ->> 'at')::timestamptz AND m.remote_updated_at <= (s.value ->> 'seen')::timestamptz)
+		-- Shopify tells whole seconds: that the time has not moved says nothing of what was changed within moments.
+		WHERE m.seen_at > (s.value ->> 'at')::timestamptz AND m.remote_updated_at <= (s.value ->> 'seen')::timestamptz
+		  AND (s.value ->> 'at')::timestamptz - (s.value ->> 'seen')::timestamptz > interval '1 minute')
 	FROM sync.shopify_product m
 	WHERE l.id = ANY (waiting) AND m.connection = l.connection AND m.remote_id = l.remote_id;
 	RETURN ARRAY(SELECT p FROM sync.merge_products(shop_echoes.connection, ARRAY(SELECT o.mirror_id FROM unnest(products) o)) p);

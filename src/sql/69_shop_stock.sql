@@ -123,6 +123,26 @@ $$;
 COMMENT ON FUNCTION sync.shop_stock_merge(bigint, text, bigint[]) IS
 'Compares the stock of these products, or of all, with the shop''s; returns counts. Decisions are logged, disagreements for people become conflicts.';
 
+-- The first stock of products that were made from the shop: the shop's, where the ERP has no say in it.
+CREATE FUNCTION sync.stock_begin(run_id bigint, connection text, product_ids bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+#variable_conflict use_column
+BEGIN
+	IF EXISTS (SELECT FROM sync.shopify_location o WHERE o.connection = stock_begin.connection AND o.store <> '') THEN
+		PERFORM sync.shop_stock_merge(stock_begin.run_id, stock_begin.connection, product_ids);
+		RETURN;
+	END IF;
+	INSERT INTO sync.stock_level (connection, variant_id, location_id, local, base, agreed_at)
+	SELECT stock_begin.connection, v.id, s.location_id, s.available, s.available, now()
+	FROM (SELECT w.id FROM sync.variant w WHERE w.product_id = ANY (product_ids) OFFSET 0) v
+	CROSS JOIN LATERAL (SELECT i.inventory_item_id FROM sync.listing i WHERE i.variant_id = v.id AND i.connection = stock_begin.connection LIMIT 1) l
+	CROSS JOIN LATERAL (SELECT q.location_id, q.available FROM sync.shopify_stock q
+						WHERE q.connection = stock_begin.connection AND q.inventory_item_id = l.inventory_item_id OFFSET 0) s
+	ORDER BY v.id, s.location_id
+	ON CONFLICT DO NOTHING;
+END
+$$;
+
 -- Levels as they were decided.  Resolving to our number makes the shop's the base: then only ours differs, and is sent.
 CREATE FUNCTION sync.stock_write(connection text, levels sync.merge_stock[]) RETURNS void
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
@@ -268,11 +288,12 @@ END
 $$;
 COMMENT ON FUNCTION sync.shop_pushed(text, bigint, jsonb, text[], timestamptz) IS 'Writes what a shop answered to a push, with its updatedAt, as the new base of the fields that were sent, so that their echo is nothing and an older reading does not undo it.';
 
-CREATE FUNCTION sync.shop_pushed_stock(connection text, variant_id bigint, location_id bigint, available integer) RETURNS void
+CREATE FUNCTION sync.shop_pushed_stock(connection text, variant_id bigint, location_id bigint, available integer, updated_at timestamptz DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
 #variable_conflict use_column
 BEGIN
-	UPDATE sync.shopify_stock s SET available = shop_pushed_stock.available, seen_at = now(), remote_updated_at = greatest(s.remote_updated_at, now())
+	UPDATE sync.shopify_stock s SET available = shop_pushed_stock.available, seen_at = now(),
+		remote_updated_at = greatest(s.remote_updated_at, shop_pushed_stock.updated_at)
 	FROM sync.listing l
 	WHERE l.connection = shop_pushed_stock.connection AND l.variant_id = shop_pushed_stock.variant_id
 	  AND s.connection = l.connection AND s.inventory_item_id = l.inventory_item_id AND s.location_id = shop_pushed_stock.location_id;
@@ -280,4 +301,4 @@ BEGIN
 	WHERE n.connection = shop_pushed_stock.connection AND n.variant_id = shop_pushed_stock.variant_id AND n.location_id = shop_pushed_stock.location_id;
 END
 $$;
-COMMENT ON FUNCTION sync.shop_pushed_stock(text, bigint, bigint, integer) IS 'Writes what the shop has after a push of stock as the new base.';
+COMMENT ON FUNCTION sync.shop_pushed_stock(text, bigint, bigint, integer, timestamptz) IS 'Writes what the shop has after a push of stock as the new base; updated_at: when, by the shop''s clock, so that an older reading does not undo it.';

@@ -44,7 +44,16 @@ my $shop = ProductSync::Merchant->new(shop => $shopify);
 my $world = ProductSync::World->new(seed => $seed, sql => $ask, shop => $shop, location => $location);
 my $pusher = ProductSync::Pusher->new(sql => $ask, shop => $shop, world => $world);
 
-sub work { $ask->("CALL sync_work('" . ($_[0] // '300 milliseconds') . "')") }
+# Works on the queue until nothing is left that is due within that time.
+my %spent;
+
+sub work
+{
+	my ($most, $what) = @_;
+	my $start = time;
+	$ask->("CALL sync_work('$most')");
+	$spent{ $what // (caller(1))[3] } += time - $start;
+}
 
 # ---- what is seen --------------------------------------------------------------------------------------------------------------------
 
@@ -78,7 +87,7 @@ sub webhooks
 	}
 	$ask->(join ";\n", @statements) if @statements;
 	$world->count('webhooks handed over', scalar @list);
-	work('2 seconds');
+	work('300 milliseconds');
 }
 
 sub erp
@@ -132,8 +141,8 @@ for my $k (1 .. 45)
 pull('full');
 $ask->("UPDATE sync.shopify_location SET store = 'Main Warehouse' WHERE remote_id = $location");
 is($ask->("SELECT count(*) FROM sync.product_listing"), 30, 'the shop is read and linked') or diag $node->story($ask->('SELECT max(id) FROM sync.run'));
+erp(40);
 feed();
-erp(20);
 $shopify->webhooks;
 $shop->ask('mutation($topic: WebhookSubscriptionTopic!, $hook: WebhookSubscriptionInput!) { webhookSubscriptionCreate(topic: $topic, webhookSubscription: $hook) { userErrors { message } } }',
 	{ topic => $_, hook => { uri => 'https://hooks.test/shop' } }) for qw(PRODUCTS_CREATE PRODUCTS_UPDATE PRODUCTS_DELETE INVENTORY_LEVELS_UPDATE INVENTORY_ITEMS_UPDATE);
@@ -163,5 +172,6 @@ $world->count("webhooks $_", $shopify->effects->{webhooks}{$_} // 0) for qw(made
 ProductSync::Converge->new(sql => $ask, shop => $shop, world => $world, pusher => $pusher, settle => sub { pull('full') },
 	again => sub { pull('full'); feed_again(); erp(0); webhooks() })->check;
 $shopify->blameless;
+note 'seconds: ' . join ', ', map { sprintf '%s %.1f', s/main:://r, $spent{$_} } sort keys %spent;
 $session->finish;
 done_testing();

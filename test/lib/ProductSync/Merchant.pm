@@ -156,13 +156,14 @@ sub set_stock
 		$self->{shop}->edit({ product => $remote, variants => { $variant => { stock => { $location => $quantity } } } });
 		return $self->{stock}{$variant}{$location} = $quantity;
 	}
-	my $answer = $self->{shop}->graphql('mutation($input: InventorySetQuantitiesInput!, $key: String!) { inventorySetQuantities(input: $input) @idempotent(key: $key) { userErrors { code message } } }',
+	my $answer = $self->{shop}->graphql('mutation($input: InventorySetQuantitiesInput!, $key: String!) { inventorySetQuantities(input: $input) @idempotent(key: $key) { inventoryAdjustmentGroup { createdAt } userErrors { code message } } }',
 		{ key => $key, input => { name => 'available', reason => 'correction', quantities => [ {
 			inventoryItemId => $self->{item}{$variant}, locationId => "gid://shopify/Location/$location", quantity => $quantity + 0, changeFromQuantity => $from + 0 } ] } });
 	croak JSON::PP->new->encode($answer) if $answer->{errors};
 	my $wrong = $answer->{data}{inventorySetQuantities}{userErrors}[0];
 	croak "$wrong->{code} $wrong->{message}" if $wrong && $wrong->{code} ne 'CHANGE_FROM_QUANTITY_STALE';
 	return if $wrong;
+	$self->{set_at} = "'$answer->{data}{inventorySetQuantities}{inventoryAdjustmentGroup}{createdAt}'";
 	$self->{writes}++;
 	return $self->{stock}{$variant}{$location} = $quantity;
 }

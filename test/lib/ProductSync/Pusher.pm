@@ -92,7 +92,7 @@ sub push_stock
 		$self->{unanswered}{"$sku $row->{location_id}"} = { request => $request, key => $key };
 		return 1;
 	}
-	$self->{sql}->("SELECT sync.shop_pushed_stock('shop', $row->{variant_id}, $row->{location_id}, $set)");
+	$self->{sql}->("SELECT sync.shop_pushed_stock('shop', $row->{variant_id}, $row->{location_id}, $set, " . ($self->{shop}{set_at} // 'NULL') . ')');
 	return 1;
 }
 

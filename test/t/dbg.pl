@@ -1,0 +1,178 @@
+# Whatever happens in the shop, in the ERP, in the feed and by hand, and in whatever order it is seen: in the end both sides agree wherever
+# nothing waits for a person, no edit by a person is lost, and running again changes nothing.
+#
+# A random test of everything together: merchants, people at the tables, a feed and an ERP change things; webhooks are lost, doubled and
+# reordered, readings cut off, answers to pushes lost, conflicts decided at random.  SYNC_SEED (default 1) says what happens, SYNC_ROUNDS
+# (default 40) how much.  Nothing waits: the queue is worked on by CALL sync_work() after each act.
+use strict;
+use warnings;
+use JSON::PP;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time);
+use ProductSync::Cluster;
+use ProductSync::Converge;
+use ProductSync::Feed;
+use ProductSync::Ftpd;
+use ProductSync::Merchant;
+use ProductSync::Proxy;
+use ProductSync::Pusher;
+use ProductSync::Session;
+use ProductSync::Shopify;
+use ProductSync::World;
+use ProductSync::Xorosoft;
+
+my $seed = $ENV{SYNC_SEED} // 1;
+my $rounds = $ENV{SYNC_ROUNDS} // 40;
+my $feed_name = 'CowanOfficeSupplies.zip';
+my $json = JSON::PP->new->canonical->allow_nonref->ascii;
+
+my $node = ProductSync::Cluster->start_new('main', preload => 0, conf => "fsync = off");
+my $shopify = ProductSync::Shopify->start(throttle => JSON::PP::false, locations => [ 'Main street', 'Pop-up' ]);
+my $proxy = ProductSync::Proxy->start(target => $shopify);
+my $xorosoft = ProductSync::Xorosoft->start(count => 0);
+my $ftpd = ProductSync::Ftpd->start;
+my %quick = (retry_wait => '0', run_attempts => 5, max_change_share => 1, mirror_shrink_limit => 1);
+$node->shopify($shopify, via => $proxy, name => 'shop', shop_domain => 'test-shop.myshopify.com', webhook_debounce => '0', oscillation_window => '1 hour', %quick);
+$node->etilize($ftpd, settle => '0', %quick);
+$node->xorosoft($xorosoft, requests_per_second => 1000, %quick);
+$node->value("UPDATE sync.job_kind SET backoff_base = '1 millisecond', backoff_cap = '1 millisecond'");
+my $session = ProductSync::Session->new($node->connstr('postgres'));
+my $ask = sub { return $session->ask($_[0]) };
+my ($location) = map { $_->{id} } grep { $_->{name} eq 'Main street' } @{ $shopify->locations };
+my $shop = ProductSync::Merchant->new(shop => $shopify);
+my $world = ProductSync::World->new(seed => $seed, sql => $ask, shop => $shop, location => $location);
+my $pusher = ProductSync::Pusher->new(sql => $ask, shop => $shop, world => $world);
+
+# Works on the queue until nothing is left that is due within that time.
+my %spent;
+
+sub work
+{
+	my ($most, $what) = @_;
+	my $start = time;
+	$ask->("CALL sync_work('$most')");
+	$spent{ $what // (caller(1))[3] } += time - $start;
+}
+
+# ---- what is seen --------------------------------------------------------------------------------------------------------------------
+
+# Reads the shop; is what happens to the connection meanwhile.
+sub pull
+{
+	my ($mode, $trouble) = @_;
+	if ($trouble) { $proxy->control(scope => 'all', reset_after => 200 + $world->below(20000), times => 1 + $world->below(3)); $world->count('pulls cut') }
+	$ask->("SELECT sync_run_shopify_down('$mode')");
+	if ($trouble && $world->chance(0.3))
+	{
+		work('20 milliseconds');
+		$ask->("SELECT sync_cancel(id) FROM sync.run WHERE kind = 'shopify_down' AND active");
+		$world->count('pulls cancelled');
+	}
+	work('20 seconds');
+	$proxy->heal if $trouble;
+	$world->count("pulls $mode");
+}
+
+# Webhooks that wait at the shop: some are lost, some come twice, in any order; some wait on.
+sub webhooks
+{
+	my @list = $shopify->webhooks(order => 'shuffle', seed => $world->below(1000000), lose => 0.2, double => 0.2, take => 5 + $world->below(40));
+	my @statements;
+	for my $hook (@list)
+	{
+		my $headers = $json->encode($hook->{headers});
+		my $body = unpack 'H*', do { my $text = $hook->{body}; utf8::encode($text) if utf8::is_utf8($text); $text };
+		push @statements, "SELECT set_config('request.headers', \$h\$$headers\$h\$, false); SELECT sync_webhook_shopify('\\x$body')";
+	}
+	$ask->(join ";\n", @statements) if @statements;
+	$world->count('webhooks handed over', scalar @list);
+	work('2 seconds');
+}
+
+sub erp
+{
+	my ($n) = @_;
+	my @items = $world->erp_stock($n, map { sort keys %{ ProductSync::World::by_sku($shop->known($_))->{variants} } } $shop->remotes);
+	$xorosoft->put(@items) if @items;
+	$ask->('SELECT sync_run_xorosoft()');
+	work('5 seconds');
+}
+
+my $feed_time = time;
+sub feed
+{
+	$ftpd->put($feed_name, ProductSync::Feed::by_hand($world->feed_rows), $feed_time += 100);
+	feed_again();
+}
+
+sub feed_again
+{
+	my $run = $ask->('SELECT sync_run_etilize()');
+	work('10 seconds');
+	$ask->("SELECT sync_approve_where('{\"run_id\": $run}', 'test', dry_run => false)");
+	work('2 seconds');
+}
+
+# What the shop's changes left to people: archiving what is gone, variants, links.
+sub approve
+{
+	my ($share) = @_;
+	for my $id (split /\n/, $ask->("SELECT id FROM sync.staging WHERE state = 'open' AND decision = 'pending' AND connection = 'shop' ORDER BY id"))
+	{
+		next unless $world->chance($share);
+		$ask->($world->chance(0.7) ? "SELECT sync_approve(ARRAY[$id])" : "SELECT sync_reject(ARRAY[$id], 'test')");
+		$world->count('entries decided');
+	}
+	work('1 second');
+}
+
+# ---- what happens ------------------------------------------------------------------------------------------------------------------
+
+# Some products are in the shop, some here, some in both, some in the feed.
+for my $k (1 .. 45)
+{
+	my $document;
+	if ($k <= 30) { $document = $world->merchant_creates }
+	elsif ($k <= 40) { $document = $world->hand_creates }
+	else { $document = $world->product }
+	$world->feed_adds($json->decode($json->encode($document))) if $k % 3 == 0 || $k > 40;
+}
+pull('full');
+$ask->("UPDATE sync.shopify_location SET store = 'Main Warehouse' WHERE remote_id = $location");
+is($ask->("SELECT count(*) FROM sync.product_listing"), 30, 'the shop is read and linked') or diag $node->story($ask->('SELECT max(id) FROM sync.run'));
+feed();
+erp(20);
+$shopify->webhooks;
+$shop->ask('mutation($topic: WebhookSubscriptionTopic!, $hook: WebhookSubscriptionInput!) { webhookSubscriptionCreate(topic: $topic, webhookSubscription: $hook) { userErrors { message } } }',
+	{ topic => $_, hook => { uri => 'https://hooks.test/shop' } }) for qw(PRODUCTS_CREATE PRODUCTS_UPDATE PRODUCTS_DELETE INVENTORY_LEVELS_UPDATE INVENTORY_ITEMS_UPDATE);
+
+for my $round (1 .. $rounds)
+{
+	for my $act ($world->shuffle(qw(merchant hand merchant hand stock webhooks webhooks push), $world->pick(qw(pull erp feed)), $world->pick(qw(people push))))
+	{
+		if ($act eq 'merchant') { $world->merchant_edits(10) }
+		elsif ($act eq 'hand') { $world->hand_edits(12) }
+		elsif ($act eq 'stock') { $world->merchant_stock(5) }
+		elsif ($act eq 'webhooks') { webhooks() }
+		elsif ($act eq 'push') { $pusher->push(share => 0.6, lose => 0.15) }
+		elsif ($act eq 'pull') { pull($world->pick(qw(delta delta delta full auto)), $world->chance(0.4)) }
+		elsif ($act eq 'erp') { erp(10) }
+		elsif ($act eq 'feed') { $world->feed_edits(10); feed() }
+		else { $world->resolve(0.3); approve(0.5); $world->hand_locks if $world->chance(0.5) }
+	}
+	$world->merchant_creates if $world->chance(0.2);
+	$world->feed_adds($world->product) if $world->chance(0.1);
+	$world->merchant_deletes if $world->chance(0.05);
+}
+
+# ---- the end ------------------------------------------------------------------------------------------------------------------------
+
+$world->count("webhooks $_", $shopify->effects->{webhooks}{$_} // 0) for qw(made debounced lost doubled);
+note $ask->("SELECT string_agg(format('%s %s %s/%s %s %s', r.kind, p.state, p.run_id, round(extract(epoch FROM p.ended_at - p.started_at)::numeric, 2), p.message, p.error), E'\\n' ORDER BY p.id) FROM sync.run_phase p JOIN sync.run r ON r.id = p.run_id WHERE p.ended_at - p.started_at > interval '0.3 s'");
+ProductSync::Converge->new(sql => $ask, shop => $shop, world => $world, pusher => $pusher, settle => sub { pull('full') },
+	again => sub { pull('full'); feed_again(); erp(0); webhooks() })->check;
+$shopify->blameless;
+note 'seconds: ' . join ', ', map { sprintf '%s %.1f', s/main:://r, $spent{$_} } sort keys %spent;
+$session->finish;
+done_testing();
