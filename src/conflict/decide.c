@@ -285,7 +285,8 @@ decide_existence(const DecideCase *c, DecideResult *result)
 	if (!local && c->shopify.type != DIFF_NULL)
 		return false;
 	if (c->facts->partial == YES)
-		return decided(result, EQUAL, TAKE_NOTHING, "partial_reading", "it was not in a partial reading, which says nothing about %s", side);
+		return decided(result, EQUAL, TAKE_NOTHING, "partial_reading", "it was not in a partial reading, which says nothing about %s",
+					   side);
 	if (!had_value(c))
 		return fill_missing(c, result);
 	if (!c->based || base->type == DIFF_NULL || !decide_same(c, left, base))
@@ -385,7 +386,8 @@ decide_merge(const DecideCase *c, DecideResult *result)
 	else if (local)
 		decided(result, USE_LOCAL, TAKE_LOCAL, "only_local_changed", "only the catalogue's value changed since both agreed");
 	else if (c->facts->agreed != NO && c->facts->base_local.type != DIFF_NULL)
-		decided(result, EQUAL, TAKE_NOTHING, "agreed", "neither side changed since both agreed, and their values were agreed to mean the same");
+		decided(result, EQUAL, TAKE_NOTHING, "agreed",
+				"neither side changed since both agreed, and their values were agreed to mean the same");
 	else
 		decided(result, MANUAL, TAKE_NOTHING, "drift", "neither side changed since they were last compared, and they differ");
 }

@@ -38,12 +38,13 @@ damaged(const DecideCase *c, const DecideLimits *limits, DiffText name, DecideRe
 	const char *fault;
 
 	if (is == 0)
-		return decided(result, MANUAL, TAKE_NOTHING, "description_blank", "the feed's new description is blank, the one before has %zu characters", was);
+		return decided(result, MANUAL, TAKE_NOTHING, "description_blank",
+					   "the feed's new description is blank, the one before has %zu characters", was);
 	/* (was - is) / was >= share, without dividing */
 	if (limits != NULL && was > is && DECIMAL(was - is) * DECIMAL_ONE >= limits->share * DECIMAL(was))
 	{
-		decided(result, MANUAL, TAKE_NOTHING, "", "the feed's new description has %zu of %zu characters: (%zu - %zu) >= %s * %zu", is, was, was, is,
-				NUMBER(limits->share), was);
+		decided(result, MANUAL, TAKE_NOTHING, "", "the feed's new description has %zu of %zu characters: (%zu - %zu) >= %s * %zu", is, was,
+				was, is, NUMBER(limits->share), was);
 		result->rule = name;
 		return true;
 	}
@@ -66,7 +67,8 @@ decide_description(const DecideCase *c, DecideResult *result)
 	{
 		if (manual)
 		{
-			decided(result, MANUAL, TAKE_NOTHING, "etilize_and_manual", "Etilize updated it and a person edited it: compare the three texts");
+			decided(result, MANUAL, TAKE_NOTHING, "etilize_and_manual",
+					"Etilize updated it and a person edited it: compare the three texts");
 			return;
 		}
 		found = branch_limits(c, &limits, &name, "description_shrink", result);
@@ -78,5 +80,6 @@ decide_description(const DecideCase *c, DecideResult *result)
 	if (manual && c->local.type != DIFF_NULL && c->shopify.type != DIFF_NULL)
 		decided(result, MANUAL, TAKE_NOTHING, "manual_edit", "a person edited it");
 	else if (!fill_missing(c, result))
-		decided(result, MANUAL, TAKE_NOTHING, "source_unknown", "neither Etilize nor a person is known to have changed it, and the texts differ");
+		decided(result, MANUAL, TAKE_NOTHING, "source_unknown",
+				"neither Etilize nor a person is known to have changed it, and the texts differ");
 }

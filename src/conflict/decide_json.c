@@ -157,6 +157,7 @@ read_fact(DecideFacts *facts, const struct FactKey *fact, DiffText key, const Js
 			break;
 		case FACT_ANSWER:
 			*(DecideAnswer *) field = read_boolean(value, where, key) ? YES : NO;
+			/* override and what stands behind it put something over the limits. */
 			facts->overrides |= fact->offset >= offsetof(DecideFacts, override);
 			break;
 		case FACT_TIME:
@@ -204,7 +205,7 @@ find_fact(DiffText key)
 	return NULL;
 }
 
-/* Fills *out from an object of facts; null is not known.  strict: keys that nobody knows are refused.  Returns what "rules" holds, or NULL. */
+/* Fills *out from an object of facts; null is not known.  strict: unknown keys are refused.  Returns what "rules" holds, or NULL. */
 Jsonb *
 decide_facts_read(Jsonb *facts, MergeKind kind, bool strict, DecideFacts *out)
 {
@@ -300,8 +301,8 @@ read_parameters(DecideRule *rule, const JsonbValue *object, const char *where)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("%s has an unknown parameter \"%s\"", where, copied(key)),
-					 errhint("A threshold of price has percent, of, absolute, cumulative_percent; of inventory units, delta_merge, wait_for_erp; "
-							 "of description share; max_age has hours; the other actions have none.")));
+					 errhint("A threshold of price has percent, of, absolute, cumulative_percent; of inventory units, delta_merge, "
+							 "wait_for_erp; of description share; max_age has hours; the other actions have none.")));
 	}
 }
 

@@ -43,7 +43,8 @@ not_comparable(const DecideCase *c, DecideResult *result)
 
 	if (differ(local, shopify))
 		return decided(result, MANUAL, TAKE_NOTHING, "currency_differs", "the catalogue's price is in %.*s, Shopify's in %.*s",
-					   (int) (local.length > 3 ? 3 : local.length), local.data, (int) (shopify.length > 3 ? 3 : shopify.length), shopify.data);
+					   (int) (local.length > 3 ? 3 : local.length), local.data, (int) (shopify.length > 3 ? 3 : shopify.length),
+					   shopify.data);
 	if (facts->local_tax_included != NOT_KNOWN && facts->shopify_tax_included != NOT_KNOWN &&
 		facts->local_tax_included != facts->shopify_tax_included)
 		return decided(result, MANUAL, TAKE_NOTHING, "tax_differs", "%s price includes tax, the other side's does not",
@@ -96,7 +97,8 @@ on_sale(const DecideCase *c, Decimal ours, Decimal theirs, DecideResult *result)
 		return decided(result, MANUAL, TAKE_NOTHING, "sale", "a sale is scheduled, so %s and %s are not the same kind of price",
 					   NUMBER(ours), NUMBER(theirs));
 	if (local != shopify)
-		return decided(result, MANUAL, TAKE_NOTHING, "sale", "%s price is a sale price (compare-at is higher), the other side's is not: %s and %s",
+		return decided(result, MANUAL, TAKE_NOTHING, "sale",
+					   "%s price is a sale price (compare-at is higher), the other side's is not: %s and %s",
 					   local ? "the catalogue's" : "Shopify's", NUMBER(ours), NUMBER(theirs));
 	return false;
 }
@@ -139,7 +141,8 @@ decide_price(const DecideCase *c, DecideResult *result)
 	switch (branch_limits(c, &limits, &name, "price_threshold", result))
 	{
 		case LIMITS_NONE:
-			decided(result, MANUAL, TAKE_NOTHING, "no_rule", "no rule of thresholds speaks of this price: %s and %s", NUMBER(ours), NUMBER(theirs));
+			decided(result, MANUAL, TAKE_NOTHING, "no_rule", "no rule of thresholds speaks of this price: %s and %s", NUMBER(ours),
+					NUMBER(theirs));
 			return;
 		case LIMITS_TIED:
 			return;
@@ -150,7 +153,8 @@ decide_price(const DecideCase *c, DecideResult *result)
 	apart = decimal_abs(ours - theirs);
 	of = price_of(limits.of, ours, theirs);
 	if (apart * 100 * DECIMAL_ONE >= limits.percent * of)
-		decided(result, MANUAL, TAKE_NOTHING, "", "|%s - %s| * 100 >= %s * %s", NUMBER(ours), NUMBER(theirs), NUMBER(limits.percent), NUMBER(of));
+		decided(result, MANUAL, TAKE_NOTHING, "", "|%s - %s| * 100 >= %s * %s", NUMBER(ours), NUMBER(theirs), NUMBER(limits.percent),
+				NUMBER(of));
 	else if (limits.absolute != DECIDE_NONE && apart >= limits.absolute)
 		decided(result, MANUAL, TAKE_NOTHING, "", "|%s - %s| >= %s, though less than %s percent apart", NUMBER(ours), NUMBER(theirs),
 				NUMBER(limits.absolute), NUMBER(limits.percent));
@@ -159,6 +163,7 @@ decide_price(const DecideCase *c, DecideResult *result)
 		decided(result, MANUAL, TAKE_NOTHING, "", "small steps add up: |%s - %s| * 100 >= %s * %s, %s was approved last", NUMBER(theirs),
 				NUMBER(approved), NUMBER(limits.cumulative), NUMBER(decimal_min(theirs, approved)), NUMBER(approved));
 	else
-		decided(result, USE_SHOPIFY, TAKE_SHOPIFY, "", "|%s - %s| * 100 < %s * %s", NUMBER(ours), NUMBER(theirs), NUMBER(limits.percent), NUMBER(of));
+		decided(result, USE_SHOPIFY, TAKE_SHOPIFY, "", "|%s - %s| * 100 < %s * %s", NUMBER(ours), NUMBER(theirs), NUMBER(limits.percent),
+				NUMBER(of));
 	result->rule = name;
 }

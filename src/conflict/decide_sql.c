@@ -1,6 +1,6 @@
 /*
  * decide_sql.c
- *	  The decision tree in SQL: sync_decide(), sync_merge(), sync.decide_field(), sync.decide_merge(), sync.field_class(), sync.rule_check().
+ *	  The decision tree in SQL: sync_decide(), sync_merge(), sync.decide_field(), sync.decide_merge(), and sync.rule_check().
  *
  * One entry decides; the functions differ in where base, rules and facts come from.  Rules that stay the same from call to call are read
  * once in a statement.

@@ -14,10 +14,12 @@ stock_checked(const DecideCase *c, DecideResult *result)
 	Decimal		stock[2] = {0, 0};
 
 	if (c->facts->tracked == NO)
-		return decided(result, EQUAL, TAKE_NOTHING, "not_tracked", "Shopify does not keep stock of this variant, so there is nothing to decide");
+		return decided(result, EQUAL, TAKE_NOTHING, "not_tracked",
+					   "Shopify does not keep stock of this variant, so there is nothing to decide");
 	if (c->local.type == DIFF_NULL || c->shopify.type == DIFF_NULL)
 		return decided(result, EQUAL, TAKE_NOTHING, "not_stocked", "%s no stock of it at this location, so there is nothing to decide",
-					   c->local.type != DIFF_NULL ? "Shopify keeps" : c->shopify.type != DIFF_NULL ? "the ERP keeps" : "neither side keeps");
+					   c->local.type != DIFF_NULL ? "Shopify keeps" : c->shopify.type != DIFF_NULL ? "the ERP keeps" :
+					   "neither side keeps");
 	for (int side = 0; side < 2; side++)
 	{
 		if (!as_number(side == 0 ? &c->local : &c->shopify, &stock[side]))
@@ -26,7 +28,8 @@ stock_checked(const DecideCase *c, DecideResult *result)
 		stock[side] = decimal_floor(stock[side]);
 	}
 	if (stock[0] < 0 || stock[1] < 0)
-		return decided(result, MANUAL, TAKE_NOTHING, "oversold", "oversold: %s in the catalogue, %s in Shopify; %s", NUMBER(stock[0]), NUMBER(stock[1]),
+		return decided(result, MANUAL, TAKE_NOTHING, "oversold", "oversold: %s in the catalogue, %s in Shopify; %s", NUMBER(stock[0]),
+					   NUMBER(stock[1]),
 					   diff_text_is(c->facts->policy, "continue") ? "Shopify goes on selling it, so this may be owed to customers" :
 					   "a stock below 0 is never sent");
 	return false;
@@ -47,7 +50,8 @@ erp_is_behind(const DecideCase *c, Decimal ours, DecideResult *result)
 		return false;
 	if (!facts->erp_seen_at.known)
 		return decided(result, MANUAL, TAKE_NOTHING, "stale_snapshot",
-					   "Shopify = 0 since its last %s, and it is not known when the ERP's %s was read: it waits for a newer reading", event, NUMBER(ours));
+					   "Shopify = 0 since its last %s, and it is not known when the ERP's %s was read: it waits for a newer reading",
+					   event, NUMBER(ours));
 	return decided(result, MANUAL, TAKE_NOTHING, "stale_snapshot",
 				   "Shopify = 0, but the ERP's %s was read before Shopify's last %s: it waits for a newer reading", NUMBER(ours), event);
 }
@@ -67,8 +71,8 @@ add_up(const DecideCase *c, const DecideLimits *limits, Decimal ours, Decimal th
 	if (result->number < 0)
 		return decided(result, MANUAL, TAKE_NOTHING, "oversold", "oversold: %s - %s - %s = %s", NUMBER(base), NUMBER(base - ours),
 					   NUMBER(base - theirs), NUMBER(result->number));
-	return decided(result, APPLY_RULE, TAKE_NUMBER, "delta_merge", "%s - %s - %s = %s: what each side took away since both agreed", NUMBER(base),
-				   NUMBER(base - ours), NUMBER(base - theirs), NUMBER(result->number));
+	return decided(result, APPLY_RULE, TAKE_NUMBER, "delta_merge", "%s - %s - %s = %s: what each side took away since both agreed",
+				   NUMBER(base), NUMBER(base - ours), NUMBER(base - theirs), NUMBER(result->number));
 }
 
 /* Decides between two numbers of pieces, not below 0, that differ. */
@@ -93,7 +97,8 @@ decide_stock(const DecideCase *c, DecideResult *result)
 	switch (branch_limits(c, &limits, &name, "inventory_difference", result))
 	{
 		case LIMITS_NONE:
-			decided(result, MANUAL, TAKE_NOTHING, "no_rule", "no rule of thresholds speaks of this stock: %s and %s", NUMBER(ours), NUMBER(theirs));
+			decided(result, MANUAL, TAKE_NOTHING, "no_rule", "no rule of thresholds speaks of this stock: %s and %s", NUMBER(ours),
+					NUMBER(theirs));
 			return;
 		case LIMITS_TIED:
 			return;

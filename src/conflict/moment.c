@@ -102,6 +102,7 @@ moment_parse(const char *text, size_t length, int64_t *microseconds)
 	}
 	if (!parse_offset(&at, end, &offset))
 		return false;
-	*microseconds = ((days_since_1970(year, month, day) * 24 + hour) * 60 + minute - offset) * 60 * 1000000 + second * INT64_C(1000000) + fraction;
+	*microseconds = ((days_since_1970(year, month, day) * 24 + hour) * 60 + minute - offset) * 60 * 1000000;
+	*microseconds += second * INT64_C(1000000) + fraction;
 	return true;
 }

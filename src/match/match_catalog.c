@@ -44,6 +44,7 @@ PG_FUNCTION_INFO_V1(product_sync_match_index_build);
 PG_FUNCTION_INFO_V1(product_sync_match_one);
 PG_FUNCTION_INFO_V1(product_sync_match_feed);
 PG_FUNCTION_INFO_V1(product_sync_match_shares);
+PG_FUNCTION_INFO_V1(product_sync_match_mirror);
 
 /* This session's mapping. */
 static MatchIndex mapped_index;
@@ -79,6 +80,19 @@ static const char *const feed_query =
 " WHERE f.sku IS NOT NULL"
 " AND (SELECT s.id FROM sync.variant_source s WHERE s.connection = $2 AND s.supplier_sku = f.sku) IS NULL"
 " ORDER BY f.id";
+
+/* Variants of a shop's products.  A part number is the whole product's there, so it says something of an only variant. */
+static const char *const mirror_query =
+"SELECT w.no::integer, v.key, nullif(btrim(left(v.value ->> 'sku', 256)), ''), left(v.value ->> 'barcode', 64),"
+" left(m.document ->> 'vendor', 1024),"
+" CASE WHEN (SELECT count(*) FROM jsonb_object_keys(m.document -> 'variants')) = 1 THEN"
+" left(coalesce(m.document -> 'metafields' ->> 'mm-google-shopping.mpn', m.document -> 'metafields' ->> 'custom.mpn'), 1024) END,"
+" concat_ws(' ', left(m.document ->> 'title', 1000), CASE WHEN jsonb_typeof(v.value -> 'options') = 'object' THEN"
+" (SELECT string_agg(left(o.value, 100), ' ') FROM jsonb_each_text(v.value -> 'options') o WHERE o.value <> 'Default Title') END),"
+" CASE WHEN coalesce(m.document ->> 'title', '') = '' THEN left(m.document ->> 'description', 1024) END, left(v.value ->> 'price', 64)"
+" FROM unnest($1) WITH ORDINALITY AS w (id, no) JOIN sync.shopify_product m ON m.id = w.id"
+" CROSS JOIN LATERAL jsonb_each(CASE WHEN jsonb_typeof(m.document -> 'variants') = 'object' THEN m.document -> 'variants' END) v"
+" WHERE v.key ~ '^[0-9]{1,18}$' AND jsonb_typeof(v.value) = 'object' ORDER BY w.no, v.key";
 
 static char *
 index_path(int64 version)
@@ -476,24 +490,29 @@ emit_feed_matches(ReturnSetInfo *result, const MatchOutcomes *outcomes, const Ma
 	}
 }
 
-/*
- * Searches for the items of the feed rows from one product to another, of every step-th group of products, in the index of a version or a
- * newer one.  SPI is connected.
- */
+/* Searches for the items that a query gives in the index of a version or a newer one.  SPI is connected. */
 static void
-search_feed(MatchOutcomes *outcomes, int64 version, Datum feed_file_id, Datum connection, int32 from, int32 to, int32 step)
+search_query(MatchOutcomes *outcomes, int64 version, const char *query, int nargs, Oid *types, Datum *args)
 {
-	Oid			types[5] = {INT8OID, TEXTOID, INT4OID, INT4OID, INT4OID};
-	Datum		args[5] = {feed_file_id, connection, Int32GetDatum(from), Int32GetDatum(to), Int32GetDatum(step)};
 	MatchOwner *owner;
 	Portal		portal;
 
 	map_version_or_newer(version);
 	owner = match_owner_create(CurrentMemoryContext);
 	owner->index = &mapped_index;
-	portal = SPI_cursor_open_with_args(NULL, feed_query, 5, types, args, NULL, true, 0);
+	portal = SPI_cursor_open_with_args(NULL, query, nargs, types, args, NULL, true, 0);
 	match_search_rows(owner, portal, 2, MATCH_KEPT, keep_outcome, outcomes);
 	SPI_cursor_close(portal);
+}
+
+/* The items of the feed rows from one product to another, of every step-th group of products. */
+static void
+search_feed(MatchOutcomes *outcomes, int64 version, Datum feed_file_id, Datum connection, int32 from, int32 to, int32 step)
+{
+	Oid			types[5] = {INT8OID, TEXTOID, INT4OID, INT4OID, INT4OID};
+	Datum		args[5] = {feed_file_id, connection, Int32GetDatum(from), Int32GetDatum(to), Int32GetDatum(step)};
+
+	search_query(outcomes, version, feed_query, 5, types, args);
 }
 
 /*
@@ -545,4 +564,28 @@ product_sync_match_shares(PG_FUNCTION_ARGS)
 	values[1] = Float4GetDatum(outcomes.shares.repeats);
 	values[2] = Int64GetDatum((int64) outcomes.n);
 	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
+}
+
+/*
+ * sync.match_mirror(mirror ids, version, slope, offset): the best match of each variant of these products of a shop.  What they tell of the
+ * shop as a supplier is estimated from themselves.
+ */
+Datum
+product_sync_match_mirror(PG_FUNCTION_ARGS)
+{
+	MatchOutcomes outcomes = {.shares = shares_unknown};
+	MatchCalibration calibration = {.slope = PG_GETARG_FLOAT4(2), .offset = PG_GETARG_FLOAT4(3)};
+	Oid			type = INT8ARRAYOID;
+	Datum		ids = PG_GETARG_DATUM(0);
+	MemoryContext row;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	search_query(&outcomes, PG_GETARG_INT64(1), mirror_query, 1, &type, &ids);
+	row = AllocSetContextCreate(CurrentMemoryContext, "match row", ALLOCSET_DEFAULT_SIZES);
+	outcomes_settle(&outcomes, true, &calibration);
+	emit_feed_matches((ReturnSetInfo *) fcinfo->resultinfo, &outcomes, &calibration, row);
+	SPI_finish();
+	return (Datum) 0;
 }

@@ -148,10 +148,9 @@ BEGIN
 		merged_at timestamptz,
 		linked_by text NOT NULL DEFAULT 'product_sync',
 		linked_at timestamptz NOT NULL DEFAULT now(),
-		UNIQUE (connection, product_id),
+		UNIQUE (product_id, connection),
 		UNIQUE (connection, remote_id)
 	) WITH (fillfactor = 90);
-	CREATE INDEX product_listing_product_id_idx ON sync.product_listing (product_id);
 	COMMENT ON TABLE sync.product_listing IS 'A product in a shop: which one it is there, and the base, the values of its own fields that both sides last agreed on.';
 	COMMENT ON COLUMN sync.product_listing.base IS 'By path, the shop''s value at the last agreement: a document without variants, in which a missing field is one that was empty.';
 	COMMENT ON COLUMN sync.product_listing.base_local IS 'By path, ours, where the agreed values are not the same text: the shop rewrites HTML and moves images.';
@@ -168,11 +167,10 @@ BEGIN
 		inventory_item_id bigint,
 		base jsonb NOT NULL DEFAULT '{}',
 		base_local jsonb NOT NULL DEFAULT '{}',
-		UNIQUE (connection, variant_id),
+		UNIQUE (variant_id, connection),
 		UNIQUE (connection, remote_id)
 	) WITH (fillfactor = 90);
 	CREATE INDEX listing_product_listing_id_idx ON sync.listing (product_listing_id);
-	CREATE INDEX listing_variant_id_idx ON sync.listing (variant_id);
 	CREATE INDEX listing_inventory_item_idx ON sync.listing (connection, inventory_item_id);
 	COMMENT ON TABLE sync.listing IS 'A variant in a shop: Shopify''s numbers of it, and the base of its fields.';
 	COMMENT ON COLUMN sync.listing.remote_id IS 'The number in gid://shopify/ProductVariant/NUMBER.';
@@ -189,9 +187,8 @@ BEGIN
 		sent numeric,
 		sent_seen timestamptz,
 		agreed_at timestamptz,
-		UNIQUE (connection, variant_id, location_id)
+		UNIQUE (variant_id, location_id, connection)
 	) WITH (fillfactor = 80);
-	CREATE INDEX stock_level_variant_id_idx ON sync.stock_level (variant_id);
 	COMMENT ON TABLE sync.stock_level IS 'Stock of a variant at a location of a shop: ours, and the base that both sides last agreed on. The shop''s own is in sync.shopify_stock.';
 	COMMENT ON COLUMN sync.stock_level.erp IS 'What the ERP said last of the store that is this location: on hand less reserved.';
 	COMMENT ON COLUMN sync.stock_level.sent IS 'What a push sent and has no answer to; sent_seen is when the shop had changed the level before it.';

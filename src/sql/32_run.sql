@@ -399,7 +399,7 @@ BEGIN
 	ELSIF review.pending > 0 THEN
 		PERFORM sync.run_move(run_id, 'manual_review', format('%s wait for a decision', review.pending));
 	ELSE
-		PERFORM sync.run_move(run_id, 'complete', 'nothing differs');
+		PERFORM sync.run_move(run_id, 'complete', sync.run_words(run_id));
 	END IF;
 	-- What this run staged anew is gone from older reviews; those that have nothing left end.
 	FOR older IN

@@ -345,6 +345,9 @@ BEGIN
 							format('%s rows of Xorosoft could not be used; the first: %s', crawl.rejected, crawl.first_reject),
 							jsonb_build_object('connection', crawl.connection, 'crawl_id', crawl.id));
 	END IF;
+	IF crawl.what = 'stock' THEN
+		PERFORM sync.shops_compare_stock();
+	END IF;
 	IF crawl.mode <> 'full' OR crawl.gaps THEN
 		RETURN;
 	END IF;

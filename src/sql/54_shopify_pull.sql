@@ -99,13 +99,30 @@ CREATE FUNCTION sync.shopify_leave_matching(run_id bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	hold text;
+	older bigint;
+	told boolean := false;
 BEGIN
+	IF NOT sync.shopify_match_leave(run_id) THEN
+		RETURN;
+	END IF;
 	PERFORM sync.run_move(run_id, 'staging_creation');
 	hold := sync.shopify_merge_begin(run_id);
-	IF hold IS NOT NULL THEN
-		UPDATE sync.run r SET held_reason = hold WHERE r.id = run_id;
-		PERFORM sync.run_move(run_id, 'held', hold);
-		PERFORM sync.notify(run_id, 'warning', 'run_held', format('Run %s is held: %s', run_id, hold));
+	IF hold IS NULL THEN
+		RETURN;
+	END IF;
+	-- What was read is in the mirror: let through, the run merges it without reading again.
+	UPDATE sync.run r SET held_reason = hold, context = r.context || '{"mode": "pending"}' WHERE r.id = run_id;
+	PERFORM sync.run_move(run_id, 'held', hold);
+	FOR older IN
+		SELECT o.id FROM sync.run o JOIN sync.run r ON r.connection = o.connection AND r.id = run_id
+		WHERE o.kind = 'shopify_down' AND o.state = 'held' AND o.id < run_id
+	LOOP
+		PERFORM sync.run_move(older, 'cancelled', format('run %s is held in its place', run_id));
+		told := true;
+	END LOOP;
+	IF NOT told THEN
+		PERFORM sync.notify(run_id, 'warning', 'run_held',
+			format('Run %s is held: %s. SELECT sync_retry(%s) lets it through, sync_cancel(%s) does not.', run_id, hold, run_id, run_id));
 	END IF;
 END
 $$;
@@ -133,6 +150,7 @@ BEGIN
 		WHERE j.id = ANY (job_ids)
 	LOOP
 		PERFORM sync.conflicts_due(shop);
+		PERFORM sync.link_rejections(shop);
 		CONTINUE WHEN NOT EXISTS (SELECT FROM sync.shopify_product m WHERE m.connection = shop AND m.merge_due);
 		IF EXISTS (SELECT FROM sync.run r WHERE r.connection = shop AND r.active) THEN
 			-- It may be past its merge.

@@ -32,7 +32,7 @@ CREATE TYPE sync.merge_product AS (mirror_id bigint, remote_id bigint, listing_i
 	base jsonb, base_local jsonb, local jsonb, shop jsonb, skus jsonb, info jsonb, first boolean);
 -- A field that differs from what was agreed, and what becomes of it.
 CREATE TYPE sync.merge_field AS (product_id bigint, path text, base_value jsonb, local_value jsonb, shop_value jsonb, status text,
-	outcome text, value jsonb, rule text, reason text, conflict_id bigint);
+	outcome text, value jsonb, rule text, reason text, conflict_id bigint, facts jsonb);
 
 -- Enqueues the comparing of all that is due.  A run that would change too much of the catalogue is held: then it returns why.
 CREATE FUNCTION sync.shopify_merge_begin(run_id bigint) RETURNS text
@@ -276,9 +276,17 @@ DECLARE
 BEGIN
 	WITH doubt AS MATERIALIZED (SELECT t.product_id, t.path FROM sync.shop_in_doubt(product_ids, merge_fields.connection) t),
 	differing AS MATERIALIZED (
-		SELECT p.product_id, p.local, p.version, d.path, d.base_value, d.local_value, d.shop_value,
-			   CASE WHEN d.status <> 'converged' AND (p.product_id, d.path) IN (SELECT t.product_id, t.path FROM doubt t) THEN 'both' ELSE d.status END AS status
-		FROM unnest(products) p CROSS JOIN LATERAL sync.document_merge(p.base, p.base_local, p.local, p.shop) d),
+		SELECT p.product_id, p.facts, d.path, d.base_value, d.local_value, d.shop_value,
+			   CASE WHEN d.status <> 'converged' AND (p.product_id, d.path) IN (SELECT t.product_id, t.path FROM doubt t) THEN 'both' ELSE d.status END AS status,
+			   -- A price beside which one side has a struck-out one is on sale there.
+			   CASE WHEN d.status = 'both' AND d.path LIKE 'variants[%].price' THEN jsonb_strip_nulls(jsonb_build_object(
+				   'local_compare_at', p.local -> 'variants' -> (sync.document_path(d.path))[2] -> 'compare_at_price',
+				   'shopify_compare_at', p.shop -> 'variants' -> (sync.document_path(d.path))[2] -> 'compare_at_price')) END AS sale
+		FROM (SELECT u.*, jsonb_strip_nulls(jsonb_build_object('vendor', u.local -> 'vendor', 'type', u.local -> 'type',
+						 'local_currency', jsonb_path_query_first(u.local, '$.variants.*.currency'),
+						 'shopify_currency', jsonb_path_query_first(u.shop, '$.variants.*.currency'))) AS facts
+			  FROM unnest(products) u) p
+		CROSS JOIN LATERAL sync.document_merge(p.base, p.base_local, p.local, p.shop) d),
 	person AS MATERIALIZED (
 		SELECT c.id, c.product_id, c.path, c.state, c.local_value, c.shopify_value, c.choice, c.custom_value
 		FROM sync.conflict c
@@ -294,7 +302,8 @@ BEGIN
 				   WHEN l.kind IS NOT NULL THEN 'manual'
 				   WHEN d.status = 'shop' AND d.shop_value IS NULL AND d.path LIKE 'variants[%]' AND cardinality(sync.document_path(d.path)) = 2 THEN 'gone'
 				   WHEN d.status = 'shop' AND r.path IS NOT NULL THEN 'refused'
-				   WHEN d.status = 'shop' THEN 'use_shopify'
+				   -- A price may be one that nobody can mean: the tree looks at it, whoever changed it.
+				   WHEN d.status = 'shop' AND sync.field_class(d.path) <> 'price' THEN 'use_shopify'
 				   WHEN d.status = 'drift' THEN 'manual'
 			   END AS outcome,
 			   CASE WHEN c.choice = 'custom' THEN c.custom_value WHEN c.choice = 'local' THEN d.local_value ELSE d.shop_value END AS value,
@@ -313,15 +322,18 @@ BEGIN
 		LEFT JOIN refused r ON r.product_id = d.product_id AND r.path = d.path AND r.new_value IS NOT DISTINCT FROM d.shop_value)
 	SELECT array_agg(ROW(d.product_id, d.path, d.base_value, d.local_value, d.shop_value, d.status, coalesce(d.outcome, t.outcome),
 						 CASE WHEN d.outcome IS NULL THEN t.value ELSE d.value END, coalesce(d.rule, t.rule), coalesce(d.reason, t.reason),
-						 d.conflict_id)::sync.merge_field)
+						 d.conflict_id, t.facts)::sync.merge_field)
 	INTO fields
 	FROM decided d
 	-- Only where nothing else has decided: the tree and what it wants to know are not free.
 	LEFT JOIN LATERAL (
-		SELECT k.outcome, k.value, k.rule, k.reason
-		FROM (SELECT WHERE d.outcome IS NULL OFFSET 0) undecided
-		CROSS JOIN LATERAL sync.decide_field(d.path, d.base_value, d.local_value, d.shop_value, rules,
-			sync.merge_facts(d.product_id, d.path, d.base_value, d.local_value, d.shop_value, d.local)) k) t ON true;
+		SELECT k.outcome, k.value, k.rule, k.reason, f.facts
+		FROM (SELECT sync.merge_facts(d.product_id, d.path, d.base_value, d.shop_value, d.facts || coalesce(d.sale, '{}')) AS facts
+			  WHERE d.outcome IS NULL OFFSET 0) f
+		CROSS JOIN LATERAL (
+			SELECT m.* FROM sync.decide_merge(d.path, d.base_value, d.local_value, d.shop_value, rules, f.facts) m WHERE d.status = 'shop'
+			UNION ALL
+			SELECT m.* FROM sync.decide_field(d.path, d.base_value, d.local_value, d.shop_value, rules, f.facts) m WHERE d.status <> 'shop') k) t ON true;
 	fields := sync.merge_freeze(merge_fields.run_id, merge_fields.connection, coalesce(fields, '{}'));
 	PERFORM sync.merge_log(merge_fields.run_id, merge_fields.connection, fields);
 	RETURN fields;
@@ -329,31 +341,30 @@ END
 $$;
 
 -- What the decision tree wants to know of a field beside its three values: who changed ours last, and what was approved.
-CREATE FUNCTION sync.merge_facts(product_id bigint, path text, base_value jsonb, local_value jsonb, shop_value jsonb, document jsonb) RETURNS jsonb
+CREATE FUNCTION sync.merge_facts(product_id bigint, path text, base_value jsonb, shop_value jsonb, facts jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = '' AS $$
 #variable_conflict use_column
 DECLARE
 	class text := sync.field_class(path);
 	last record;
-	facts jsonb := jsonb_strip_nulls(jsonb_build_object('vendor', document -> 'vendor', 'type', document -> 'type'));
 BEGIN
-	SELECT v.kind, v.source, c.kind AS connection_kind INTO last
+	facts := facts || jsonb_build_object('was_set', base_value IS NOT NULL);
+	IF class = 'price' THEN
+		RETURN facts || coalesce(jsonb_build_object('approved_price', sync.approved_value(product_id, path)), '{}');
+	END IF;
+	SELECT v.kind, c.kind AS connection_kind INTO last
 	FROM sync.product_version v LEFT JOIN sync.connection c ON c.name = v.source
 	WHERE v.product_id = merge_facts.product_id AND (v.changes ? merge_facts.path OR v.version = 1)
 	ORDER BY v.version DESC LIMIT 1;
-	facts := facts || jsonb_build_object('was_set', base_value IS NOT NULL);
-	IF class = 'description' THEN
+	RETURN facts || jsonb_build_object('etilize_updated', coalesce(last.connection_kind = 'etilize', false))
 		-- A shop's value that is not the agreed one was edited there: it was not us.
-		facts := facts || jsonb_build_object('etilize_updated', coalesce(last.connection_kind = 'etilize', false),
-			'manual_edit', coalesce(last.kind = 'manual', false) OR base_value IS NOT NULL AND NOT sync.value_equal(path, base_value, shop_value));
-	ELSIF class = 'price' THEN
-		facts := facts || coalesce(jsonb_build_object('approved_price', sync.approved_value(product_id, path)), '{}');
-	END IF;
-	RETURN facts;
+		|| CASE class WHEN 'description' THEN jsonb_build_object('manual_edit', coalesce(last.kind IN ('manual', 'rollback'), false)
+							  OR base_value IS NOT NULL AND NOT sync.value_equal(path, base_value, shop_value)) ELSE '{}' END;
 END
 $$;
 
--- The newest value of a field that a person set or approved; of one that nobody ever did, the first.  NULL where there is none.
+-- The newest value of a field that was not taken by a rule of its own: set or approved by a person, sent by a feed, or changed in the
+-- shop alone; else the first.  NULL where there is none.
 CREATE FUNCTION sync.approved_value(product_id bigint, path text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = '' AS $$
 #variable_conflict use_column
@@ -363,7 +374,7 @@ BEGIN
 	SELECT sync.change_new(v.changes -> approved_value.path) INTO value
 	FROM sync.product_version v
 	WHERE v.product_id = approved_value.product_id AND v.changes ? approved_value.path
-	  AND coalesce(sync.change_info(v.changes -> approved_value.path) ->> 'by', v.approved_by, 'product_sync') <> 'product_sync'
+	  AND coalesce(sync.change_info(v.changes -> approved_value.path) ->> 'rule', 'person') = 'person'
 	ORDER BY v.version DESC LIMIT 1;
 	IF NOT FOUND THEN
 		SELECT coalesce(sync.change_old(v.changes -> approved_value.path), sync.document_get(v.document, approved_value.path)) INTO value
@@ -374,7 +385,7 @@ BEGIN
 	RETURN nullif(value, 'null');
 END
 $$;
-COMMENT ON FUNCTION sync.approved_value(bigint, text) IS 'The newest value of a field that a person set or approved, else the first that it had; what small automatic steps are added up against.';
+COMMENT ON FUNCTION sync.approved_value(bigint, text) IS 'The newest value of a field that no rule of the decision tree took, else the first that it had: what small automatic steps are added up against.';
 
 -- A field that would go A, B, A, B, A within the window is frozen instead: something on each side puts its own value back.
 CREATE FUNCTION sync.merge_freeze(run_id bigint, connection text, fields sync.merge_field[]) RETURNS sync.merge_field[]
@@ -413,7 +424,7 @@ BEGIN
 	RETURN ARRAY(
 		SELECT CASE WHEN f.product_id || ' ' || f.path = ANY (frozen) AND f.conflict_id IS NULL
 					THEN ROW(f.product_id, f.path, f.base_value, f.local_value, f.shop_value, f.status, 'manual', NULL, 'oscillation',
-							 format('went from %s to %s and back twice', f.value, f.local_value), NULL)::sync.merge_field
+							 format('went from %s to %s and back twice', f.value, f.local_value), NULL, f.facts)::sync.merge_field
 					ELSE f END
 		FROM unnest(fields) f);
 END
@@ -427,11 +438,10 @@ BEGIN
 	INSERT INTO sync.decision_log (connection, product_id, path, field, base_value, local_value, shopify_value, context, outcome, value, rule,
 								   reason, run_id)
 	SELECT merge_log.connection, f.product_id, f.path, sync.field_class(f.path), f.base_value, f.local_value, f.shop_value,
-		   sync.merge_facts(f.product_id, f.path, f.base_value, f.local_value, f.shop_value,
-							(SELECT jsonb_build_object('vendor', p.vendor, 'type', p.type) FROM sync.product p WHERE p.id = f.product_id)),
+		   coalesce(f.facts, '{}'),
 		   f.outcome, f.value, f.rule, f.reason, merge_log.run_id
 	FROM unnest(fields) f
-	WHERE f.status IN ('both', 'drift')
+	WHERE (f.status IN ('both', 'drift') OR f.facts IS NOT NULL AND f.outcome = 'manual')
 	  AND NOT EXISTS (SELECT FROM sync.conflict c
 					  WHERE c.connection = merge_log.connection AND c.product_id = f.product_id AND c.path = f.path
 						AND c.state = 'open' AND f.outcome = 'manual'

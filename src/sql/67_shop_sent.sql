@@ -64,7 +64,7 @@ BEGIN
 		RETURN products;
 	END IF;
 	PERFORM sync.base_write(shop_echoes.connection, products, ARRAY(
-		SELECT ROW(p.product_id, s.key, NULL, nullif(s.value -> 'value', 'null'), v.shop, 'local', 'equal', NULL, NULL, NULL, NULL)::sync.merge_field
+		SELECT ROW(p.product_id, s.key, NULL, nullif(s.value -> 'value', 'null'), v.shop, 'local', 'equal', NULL, NULL, NULL, NULL, NULL)::sync.merge_field
 		FROM unnest(products) p JOIN sync.product_listing l ON l.id = p.listing_id CROSS JOIN LATERAL jsonb_each(l.sent) s
 		CROSS JOIN LATERAL (SELECT sync.document_get(p.shop, s.key) AS shop) v
 		WHERE l.id = ANY (waiting) AND sync.value_equal(s.key, s.value -> 'value', v.shop)));

@@ -325,6 +325,19 @@ BEGIN
 END
 $$;
 
+-- The documents of new products with what the shop has in stock of each variant: so that it is written with it, and not once more after.
+CREATE FUNCTION sync.documents_with_stock(connection text, documents jsonb[], products sync.merge_product[]) RETURNS jsonb[]
+LANGUAGE sql STABLE SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+	SELECT array_agg(d.document || jsonb_build_object('variants', v.variants) ORDER BY d.no)
+	FROM unnest(documents) WITH ORDINALITY AS d (document, no)
+	JOIN (SELECT row_number() OVER () AS no, u.skus, u.info FROM unnest(products) u) p ON p.no = d.no
+	CROSS JOIN LATERAL (
+		SELECT jsonb_object_agg(k.value, d.document -> 'variants' -> k.value || coalesce((
+				   SELECT jsonb_build_object('stock', sum(q.available)) FROM sync.shopify_stock q
+				   WHERE q.connection = documents_with_stock.connection AND q.inventory_item_id = (p.info -> k.key ->> 'inventory_item')::bigint), '{}')) AS variants
+		FROM jsonb_each_text(p.skus) k) v
+$$;
+
 CREATE FUNCTION sync.shop_create_now(run_id bigint, connection text, products sync.merge_product[]) RETURNS void
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
@@ -340,7 +353,7 @@ BEGIN
 								  THEN jsonb_set(e.shop, '{handle}', to_jsonb((e.shop ->> 'handle') || '-' || e.id)) ELSE e.shop END AS document
 		  FROM (SELECT o.no, o.shop, nextval(pg_get_serial_sequence('sync.product', 'id')) AS id
 				FROM (SELECT row_number() OVER () AS no, p.shop FROM unnest(products) p) o) e) n;
-	PERFORM sync.products_insert(ids, documents);
+	PERFORM sync.products_insert(ids, sync.documents_with_stock(shop_create_now.connection, documents, products));
 	INSERT INTO sync.product_listing (connection, product_id, remote_id, base, base_local, merged_at)
 	SELECT shop_create_now.connection, e.id, e.remote_id, e.shop - 'variants',
 		   CASE WHEN e.document -> 'handle' IS DISTINCT FROM e.shop -> 'handle' THEN jsonb_build_object('handle', e.document -> 'handle') ELSE '{}' END, now()
@@ -363,7 +376,7 @@ BEGIN
 	SELECT array_agg(e.id ORDER BY e.product_id) INTO entry_ids FROM entry e;
 	PERFORM sync.version_write(ids, array_fill(1, ARRAY[cardinality(ids)]), 'create', documents, array_fill('{}'::jsonb, ARRAY[cardinality(ids)]),
 		shop_create_now.connection, shop_create_now.run_id, entry_ids, 'product_sync');
-	PERFORM sync.shop_stock_merge(shop_create_now.run_id, shop_create_now.connection, ids);
+	PERFORM sync.stock_begin(shop_create_now.run_id, shop_create_now.connection, ids);
 	PERFORM sync.catalogue_changed();
 END
 $$;
@@ -416,3 +429,13 @@ BEGIN
 		FOR EACH STATEMENT EXECUTE FUNCTION sync.version_written();
 END
 $install$;
+
+-- What a run that leaves nothing to decide has done.  A shop's changes are carried out as they are compared.
+CREATE FUNCTION sync.run_words(run_id bigint) RETURNS text
+LANGUAGE sql STABLE SET search_path = '' AS $$
+	SELECT coalesce(string_agg(format('%s %s', r.counts ->> w.key, w.words), ', ' ORDER BY w.n), 'nothing differs')
+	FROM sync.run r
+	CROSS JOIN (VALUES (1, 'created', 'created'), (2, 'linked', 'linked'), (3, 'changed', 'changed'), (4, 'conflicts', 'conflicts for people'),
+					   (5, 'stock', 'levels of stock agreed')) AS w (n, key, words)
+	WHERE r.id = run_words.run_id AND r.kind = 'shopify_down' AND (r.counts ->> w.key)::numeric > 0
+$$;

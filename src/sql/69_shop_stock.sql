@@ -104,7 +104,7 @@ BEGIN
 			 WHEN d.local IS NOT DISTINCT FROM d.shop THEN 'converged'
 			 WHEN d.local IS NULL OR d.follows THEN 'use_shopify'
 			 WHEN d.shop IS NULL OR d.tracked IS FALSE THEN 'skip'
-			 WHEN d.base IS NOT NULL AND d.local = d.base THEN 'use_shopify'
+			 WHEN d.base IS NOT NULL AND d.local = d.base AND d.shop >= 0 THEN 'use_shopify'
 			 WHEN d.base IS NOT NULL AND d.shop = d.base THEN 'local' END AS outcome,
 		CASE WHEN c.choice = 'custom' THEN (c.custom_value #>> '{}')::numeric WHEN c.choice = 'local' THEN d.local ELSE d.shop END AS value,
 		CASE WHEN c.id IS NOT NULL THEN 'person' WHEN d.follows THEN 'no_store' ELSE 'only_one_changed' END AS rule,
@@ -114,7 +114,7 @@ BEGIN
 		SELECT u.outcome, u.value, u.rule, u.reason
 		FROM (SELECT WHERE o.outcome IS NULL OFFSET 0) undecided
 		CROSS JOIN LATERAL sync.decide_field(d.path, to_jsonb(d.base), to_jsonb(d.local), to_jsonb(d.shop), rules, jsonb_strip_nulls(jsonb_build_object(
-			'erp_seen_at', d.erp_seen_at, 'shopify_changed_at', d.shop_at, 'tracked', d.tracked, 'policy', d.policy))) u) t ON true;
+			'erp_seen_at', d.erp_seen_at, 'shopify_changed_at', d.shop_at, 'tracked', d.tracked, 'policy', d.policy, 'now', now()))) u) t ON true;
 	PERFORM sync.stock_write(shop_stock_merge.connection, levels);
 	counts := sync.stock_conflicts(shop_stock_merge.run_id, shop_stock_merge.connection, levels);
 	RETURN counts || jsonb_build_object('stock', (SELECT count(*) FROM unnest(levels) s WHERE s.outcome <> 'local'));
@@ -122,6 +122,26 @@ END
 $$;
 COMMENT ON FUNCTION sync.shop_stock_merge(bigint, text, bigint[]) IS
 'Compares the stock of these products, or of all, with the shop''s; returns counts. Decisions are logged, disagreements for people become conflicts.';
+
+-- The first stock of products that were made from the shop: the shop's, where the ERP has no say in it.
+CREATE FUNCTION sync.stock_begin(run_id bigint, connection text, product_ids bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+#variable_conflict use_column
+BEGIN
+	IF EXISTS (SELECT FROM sync.shopify_location o WHERE o.connection = stock_begin.connection AND o.store <> '') THEN
+		PERFORM sync.shop_stock_merge(stock_begin.run_id, stock_begin.connection, product_ids);
+		RETURN;
+	END IF;
+	INSERT INTO sync.stock_level (connection, variant_id, location_id, local, base, agreed_at)
+	SELECT stock_begin.connection, v.id, s.location_id, s.available, s.available, now()
+	FROM (SELECT w.id FROM sync.variant w WHERE w.product_id = ANY (product_ids) OFFSET 0) v
+	CROSS JOIN LATERAL (SELECT i.inventory_item_id FROM sync.listing i WHERE i.variant_id = v.id AND i.connection = stock_begin.connection LIMIT 1) l
+	CROSS JOIN LATERAL (SELECT q.location_id, q.available FROM sync.shopify_stock q
+						WHERE q.connection = stock_begin.connection AND q.inventory_item_id = l.inventory_item_id OFFSET 0) s
+	ORDER BY v.id, s.location_id
+	ON CONFLICT DO NOTHING;
+END
+$$;
 
 -- Levels as they were decided.  Resolving to our number makes the shop's the base: then only ours differs, and is sent.
 CREATE FUNCTION sync.stock_write(connection text, levels sync.merge_stock[]) RETURNS void
@@ -262,7 +282,7 @@ BEGIN
 	products := ARRAY(SELECT p FROM sync.merge_products(shop_pushed.connection, ARRAY(SELECT m.id FROM sync.shopify_product m
 		WHERE m.connection = shop_pushed.connection AND m.remote_id = shop_pushed.remote_id)) p);
 	PERFORM sync.base_write(shop_pushed.connection, products,
-		ARRAY(SELECT ROW(p.product_id, o, NULL, sync.document_get(p.local, o), sync.document_get(p.shop, o), 'local', 'converged', NULL, NULL, NULL, NULL)::sync.merge_field
+		ARRAY(SELECT ROW(p.product_id, o, NULL, sync.document_get(p.local, o), sync.document_get(p.shop, o), 'local', 'converged', NULL, NULL, NULL, NULL, NULL)::sync.merge_field
 			  FROM unnest(products) p, unnest(paths) o));
 END
 $$;

@@ -9,15 +9,15 @@ BEGIN
 END
 $$;
 
--- Writes variants of documents, new or there already.  Fails with 23505 where a SKU is another product's.
+-- Writes variants of documents, new or there already; stock, which documents do not have, only where it is given and the variant is new.  Fails with 23505 where a SKU is another product's.
 CREATE FUNCTION sync.variants_write(product_ids bigint[], skus text[], variants jsonb[]) RETURNS void
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 DECLARE
 	written bigint;
 BEGIN
-	INSERT INTO sync.variant AS o (product_id, sku, barcode, gtin, mpn, price, compare_at_price, cost, currency, weight, options, attributes)
+	INSERT INTO sync.variant AS o (product_id, sku, barcode, gtin, mpn, price, compare_at_price, cost, currency, weight, stock, options, attributes)
 	SELECT w.product_id, w.sku, w.v ->> 'barcode', @extschema@.sync_gtin(w.v ->> 'barcode'), w.v ->> 'mpn', (w.v ->> 'price')::numeric,
-		   (w.v ->> 'compare_at_price')::numeric, (w.v ->> 'cost')::numeric, coalesce(w.v ->> 'currency', 'USD'), (w.v ->> 'weight')::numeric,
+		   (w.v ->> 'compare_at_price')::numeric, (w.v ->> 'cost')::numeric, coalesce(w.v ->> 'currency', 'USD'), (w.v ->> 'weight')::numeric, (w.v ->> 'stock')::numeric,
 		   coalesce(w.v -> 'options', '{}'), coalesce(w.v -> 'attributes', '{}')
 	FROM unnest(product_ids, skus, variants) AS w (product_id, sku, v)
 	ORDER BY w.product_id, w.sku

@@ -269,6 +269,7 @@ BEGIN
 	BEGIN
 		applied := sync.apply_creates(entry_ids) + sync.apply_updates(entry_ids);
 		PERFORM sync.apply_links(entry_ids);
+		PERFORM sync.shop_links_apply(entry_ids);
 		PERFORM sync.shop_applied(entry_ids);
 		RETURN;
 	EXCEPTION WHEN data_exception OR integrity_constraint_violation OR cardinality_violation OR program_limit_exceeded THEN

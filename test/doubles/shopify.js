@@ -104,7 +104,8 @@ function grant(request, text) {
 	if (form.client_id !== options.client_id || form.client_secret !== options.client_secret)
 		return { status: 400, body: { error: 'invalid_client', error_description: 'The client is not authorized.' } };
 	if (!options.grant)
-		return { status: 400, body: { error: 'shop_not_permitted', error_description: 'Client credentials cannot be performed on this shop.' } };
+		return { status: 400, body: { error: 'shop_not_permitted',
+			error_description: 'Client credentials cannot be performed on this shop.' } };
 	const token = 'shpat_' + crypto.randomBytes(16).toString('hex');
 	tokens.set(token, store.now() + options.token_seconds * 1e6);
 	return { status: 200, body: { access_token: token, scope: options.scopes.join(','), expires_in: options.token_seconds } };
@@ -130,7 +131,8 @@ function answerGraphql(request, text, version, entry) {
 	entry.actual = note.actual;
 	entry.variables = text.length < 100000 ? asked.variables : undefined;
 	for (const field of note.fields || [])
-		effects[note.operation === 'mutation' ? 'mutations' : 'queries'][field] = (effects[note.operation === 'mutation' ? 'mutations' : 'queries'][field] || 0) + 1;
+		effects[note.operation === 'mutation' ? 'mutations'
+			: 'queries'][field] = (effects[note.operation === 'mutation' ? 'mutations' : 'queries'][field] || 0) + 1;
 	effects.points += note.actual || 0;
 	if (note.throttled)
 		effects.throttled++;
@@ -140,7 +142,8 @@ function answerGraphql(request, text, version, entry) {
 		effects.rejected.push({ query: String(asked.query).slice(0, 5000), variables: entry.variables, errors: note.rejected });
 	if (note.unknown && note.unknown.length && effects.unknown.length < 100)
 		effects.unknown.push(...note.unknown);
-	return { status: 200, body, headers: { 'X-Shopify-API-Version': options.api_version || (/^\d{4}-\d\d$/.test(version) && version > VERSION ? version : VERSION) } };
+	return { status: 200, body, headers: { 'X-Shopify-API-Version': options.api_version
+		|| (/^\d{4}-\d\d$/.test(version) && version > VERSION ? version : VERSION) } };
 }
 
 // ---- control -------------------------------------------------------------------------------------------------------------------
@@ -162,7 +165,8 @@ const COMMANDS = {
 function controlled(name, query, text) {
 	const given = text ? JSON.parse(text) : {};
 	switch (name) {
-		case '/_effects': return { ...effects, products: store.products.size, writes: store.effects, counts: store.effectCounts, bulk: shop.bulk.counts(), webhooks: shop.webhooks.counts };
+		case '/_effects': return { ...effects, products: store.products.size, writes: store.effects, counts: store.effectCounts,
+			bulk: shop.bulk.counts(), webhooks: shop.webhooks.counts };
 		case '/_log': return log;
 		case '/_reset':
 			reset();
@@ -182,11 +186,13 @@ function controlled(name, query, text) {
 		case '/_edit': return [].concat(given).map((change) => edit(store, change));
 		case '/_products': {
 			const ids = query.get('id');
-			return (ids ? ids.split(',').map((id) => store.product(Number(id))).filter(Boolean) : [...store.products.values()]).map((p) => summary(p, store));
+			return (ids ? ids.split(',').map((id) => store.product(Number(id))).filter(Boolean)
+				: [...store.products.values()]).map((p) => summary(p, store));
 		}
 		case '/_locations': return [...store.locations.values()].map(({ id, name: title, isActive }) => ({ id, name: title, isActive }));
 		case '/_webhooks': return text ? shop.webhooks.take(given) : shop.webhooks.pendingSigned();
-		case '/_sign': return { hmac: crypto.createHmac('sha256', given.secret ?? options.client_secret).update(given.body).digest('base64') };
+		case '/_sign': return { hmac: crypto.createHmac('sha256',
+			given.secret ?? options.client_secret).update(given.body).digest('base64') };
 		case '/_control':
 			for (const [key, value] of Object.entries(given))
 				if (COMMANDS[key])
@@ -215,8 +221,10 @@ function send(response, result, entry, started) {
 		response.socket.destroy();
 		return;
 	}
-	const body = Buffer.from(take('invalid_json_next') ? '<html><body>Sign in to continue</body></html>' : result.text ?? JSON.stringify(result.body));
-	response.writeHead(result.status, { 'Content-Type': 'application/json; charset=utf-8', 'X-Request-Id': requestId(), ...result.headers, 'Content-Length': body.length });
+	const body = Buffer.from(take('invalid_json_next') ? '<html><body>Sign in to continue</body></html>'
+		: result.text ?? JSON.stringify(result.body));
+	response.writeHead(result.status, { 'Content-Type': 'application/json; charset=utf-8', 'X-Request-Id': requestId(), ...result.headers,
+		'Content-Length': body.length });
 	if (take('truncate_next')) {
 		response.write(body.subarray(0, body.length >> 1), () => response.socket.destroy());
 		return;
@@ -272,7 +280,8 @@ const server = http.createServer({ keepAliveTimeout: 60000 }, (request, response
 	request.on('end', () => {
 		const raw = Buffer.concat(chunks);
 		try {
-			handle(request, response, at < 0 ? request.url : request.url.slice(0, at), new URLSearchParams(at < 0 ? '' : request.url.slice(at + 1)), raw.toString(), raw);
+			handle(request, response, at < 0 ? request.url : request.url.slice(0, at),
+				new URLSearchParams(at < 0 ? '' : request.url.slice(at + 1)), raw.toString(), raw);
 		} catch (error) {
 			console.error(error);
 			effects.unknown.push(`the double failed: ${error.message}`);

@@ -57,7 +57,8 @@ take_number(Input *in)
 
 	if (shape % 8 == 0)
 		return take_text(in);
-	snprintf(digits, sizeof(digits), shape % 8 == 1 ? "-%u" : shape % 8 < 5 ? "%u" : "%u.%02u", take_byte(in) * 256 + take_byte(in), take_byte(in) % 100);
+	snprintf(digits, sizeof(digits), shape % 8 == 1 ? "-%u" : shape % 8 < 5 ? "%u" : "%u.%02u", take_byte(in) * 256 + take_byte(in),
+			 take_byte(in) % 100);
 	return (DiffText) {strdup(digits), strlen(digits)};
 }
 
@@ -124,7 +125,8 @@ static void
 fuzz_tree(Input *in)
 {
 	static const char *const paths[] = {
-		"price", "variants[A].price", "compare_at_price", "inventory", "variants[A].stock[1]", "description", "title", "cost", "product", "variants[A]", "tags"
+		"price", "variants[A].price", "compare_at_price", "inventory", "variants[A].stock[1]", "description", "title", "cost", "product",
+		"variants[A]", "tags"
 	};
 	unsigned	bits = take_byte(in);
 	unsigned	more = take_byte(in);

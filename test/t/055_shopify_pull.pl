@@ -12,7 +12,7 @@ use ProductSync::Proxy;
 use ProductSync::Shopify;
 
 my $node = ProductSync::Cluster->start_new('main');
-my $shop = ProductSync::Shopify->start(products => 1200, variants => 2);
+my $shop = ProductSync::Shopify->start(products => 600, variants => 2);
 my %fast = (overlap => '2 seconds', webhook_debounce => '0.1 seconds', shop_creates => 'skip', max_change_share => 1);
 $node->shopify($shop, grant => 1, %fast);
 
@@ -30,6 +30,7 @@ sub pull
 }
 sub reading { my ($what) = @_; return value("SELECT $what FROM sync.shopify_crawl ORDER BY id DESC LIMIT 1") }
 sub settings { my %new = @_; $node->shopify($shop, grant => 1, %fast, %new) }
+sub there { my %is = map { $_->{id} => 1 } @{ $shop->products }; return grep { $is{$_} } @_ }
 sub until_true
 {
 	my ($sql, $what) = @_;
@@ -64,7 +65,7 @@ END
 # The first reading is a whole one, by a bulk operation.
 is(pull(), 'complete', 'the first run completes');
 is(differences(), '', 'the whole shop is here');
-is(reading("mode || ' ' || complete || ' ' || products || ' ' || expected"), 'full true 1200 1200', 'by a bulk operation, all that it counted');
+is(reading("mode || ' ' || complete || ' ' || products || ' ' || expected"), 'full true 600 600', 'by a bulk operation, all that it counted');
 is($shop->effects->{mutations}{bulkOperationRunQuery}, 1, 'one');
 is($shop->effects->{tokens}, 1, 'one token was fetched');
 is(value("SELECT currency || ' ' || domain FROM sync.shopify_shop"), 'USD test-shop.myshopify.com', 'the shop is known');
@@ -173,9 +174,9 @@ until_true("SELECT count(*) = 2 FROM sync.shopify_product WHERE (document ->> 't
 until_true("SELECT count(*) > 0 AND bool_and(NOT active) FROM sync.run WHERE context ->> 'mode' = 'pending'", 'and a run without reading merges it');
 
 # Cut off by the death of the server's processes, again and again: it goes on where it was.
-$shop->edit(map { { product => $_, set => { title => "Cut $_" } } } @ids[50 .. 849]);
-settings(shopify_page_size => 20);
-$shop->control(latency_ms => 30);
+$shop->edit(map { { product => $_, set => { title => "Cut $_" } } } there(@ids[50 .. 399]));
+settings(shopify_page_size => 8);
+$shop->control(latency_ms => 40, restore_rate => 1000);
 $run = start('delta');
 for my $times (1 .. 3)
 {
@@ -189,10 +190,10 @@ is(differences(), '', 'nothing is lost');
 $shop->control(latency_ms => 0);
 
 # Cancelled in the middle, the next run goes on at its cursor.
-$shop->edit(map { { product => $_, set => { title => "Again $_" } } } @ids[50 .. 849]);
+$shop->edit(map { { product => $_, set => { title => "Again $_" } } } there(@ids[50 .. 399]));
 $shop->control(latency_ms => 50);
 $run = start('delta');
-until_true("SELECT pages > 5 FROM sync.shopify_crawl ORDER BY id DESC LIMIT 1", 'it reads');
+until_true("SELECT pages > 5 AND NOT complete FROM sync.shopify_crawl ORDER BY id DESC LIMIT 1", 'it reads');
 value("SELECT sync_cancel($run)");
 $shop->control(latency_ms => 0);
 my $crawl = reading('id');
@@ -200,6 +201,7 @@ is(pull('delta'), 'complete', 'the run after a cancelled one');
 is(reading('id'), $crawl, 'goes on with its reading');
 is(differences(), '', 'to the end');
 settings();
+$shop->control(restore_rate => 100);
 
 # More variants than a page shows.
 $shop->edit({ product => $ids[60], add_variants => [ map { { sku => "MANY-$_", price => $_ } } 1 .. 300 ] });
@@ -225,7 +227,7 @@ is(value("SELECT count(*) FROM sync.shopify_product WHERE gone_since IS NOT NULL
 # Children apart from their parents, and a worker that dies while products are put together.
 settings(bulk_batch_products => 50);
 $shop->control(bulk_adjacent => JSON::PP::false);
-$shop->edit(map { { product => $_, set => { title => "Bulk $_" } } } @ids[100 .. 899]);
+$shop->edit(map { { product => $_, set => { title => "Bulk $_" } } } there(@ids[100 .. 399]));
 $run = start('full');
 until_true("SELECT count(*) > 0 FROM sync.shopify_bulk_line", 'lines are loaded');
 kill 'KILL', grep { $_ } ($node->workers)[0];

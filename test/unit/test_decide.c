@@ -1,7 +1,7 @@
 /*
  * test_decide.c
- *	  The kernels of the conflict decision tree: decimal numbers, moments, patterns of rules, descriptions, and the tree's boundaries against
- *	  a formula worked out another way.  Prints TAP.  The cases that people decide by are in test/decisions.tsv.
+ *	  The kernels of the conflict decision tree: decimal numbers, moments, patterns of rules, descriptions, and the tree's boundaries
+ *	  against a formula worked out another way.  Prints TAP.  The cases that people decide by are in test/decisions.tsv.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,7 +49,8 @@ test_decimal(void)
 		int			digits;
 		const char *wanted;
 	}			rounded[] = {
-		{"1.005", 2, "1.01"}, {"1.00499", 2, "1"}, {"-1.005", 2, "-1.01"}, {"0.5", 0, "1"}, {"-0.5", 0, "-1"}, {"0.49", 0, "0"}, {"1.2345", 9, "1.2345"}
+		{"1.005", 2, "1.01"}, {"1.00499", 2, "1"}, {"-1.005", 2, "-1.01"}, {"0.5", 0, "1"}, {"-0.5", 0, "-1"}, {"0.49", 0, "0"},
+		{"1.2345", 9, "1.2345"}
 	};
 	char		text[DECIMAL_TEXT];
 	Decimal		value;
@@ -72,10 +73,12 @@ test_decimal(void)
 		good &= strcmp(decimal_format(decimal_round(value, rounded[i].digits), text), rounded[i].wanted) == 0;
 	}
 	check(good, "halves are rounded away from zero");
-	check(decimal_floor(DECIMAL(25) / 10) == DECIMAL(2) && decimal_floor(-DECIMAL(5) / 10) == DECIMAL(-1) && decimal_floor(DECIMAL(3)) == DECIMAL(3),
+	check(decimal_floor(DECIMAL(25) / 10) == DECIMAL(2) && decimal_floor(-DECIMAL(5) / 10) == DECIMAL(-1) &&
+		  decimal_floor(DECIMAL(3)) == DECIMAL(3),
 		  "pieces are rounded down, below 0 too");
 	check(strcmp(decimal_format(DECIMAL(1000000000000000) * 1000000000, text), "...") != 0 && strlen(text) < DECIMAL_TEXT &&
-		  strlen(decimal_format((Decimal) 1 << 126, text)) < DECIMAL_TEXT && strlen(decimal_format(-((Decimal) 1 << 126), text)) < DECIMAL_TEXT,
+		  strlen(decimal_format((Decimal) 1 << 126, text)) < DECIMAL_TEXT &&
+		  strlen(decimal_format(-((Decimal) 1 << 126), text)) < DECIMAL_TEXT,
 		  "no number is written beyond its room");
 }
 
@@ -91,8 +94,10 @@ test_moments(void)
 	}			moments[] = {
 		{"1970-01-01T00:00:00Z", 0}, {"2026-11-24T15:00:00Z", 1795532400}, {"2026-11-24 15:00:00+00", 1795532400},
 		{"2026-11-24T16:00:00+01:00", 1795532400}, {"2026-11-24T09:30:00-0530", 1795532400}, {"2026-11-24T15:00", 1795532400},
-		{"2024-02-29T00:00:00Z", 1709164800}, {"2000-03-01T00:00:00Z", 951868800}, {"2026-02-29T00:00:00Z", -1}, {"2026-13-01T00:00:00Z", -1},
-		{"2026-11-24", -1}, {"2026-11-24T25:00:00Z", -1}, {"2026-11-24T15:00:00Zx", -1}, {"2026-11-24T15:00:00.Z", -1}, {"now", -1}, {"", -1},
+		{"2024-02-29T00:00:00Z", 1709164800}, {"2000-03-01T00:00:00Z", 951868800}, {"2026-02-29T00:00:00Z", -1},
+		{"2026-13-01T00:00:00Z", -1},
+		{"2026-11-24", -1}, {"2026-11-24T25:00:00Z", -1}, {"2026-11-24T15:00:00Zx", -1}, {"2026-11-24T15:00:00.Z", -1}, {"now", -1},
+		{"", -1},
 		{"2026-11-24T15:00:00+1", -1}, {"0000-01-01T00:00:00Z", -1}
 	};
 	int64_t		at;
@@ -160,13 +165,17 @@ test_rules(void)
 		const char *path;
 		bool		matches;
 	}			cases[] = {
-		{"title", "title", true}, {"title", "titles", false}, {"title", "metafields.title", false}, {"*", "anything", true}, {"*", "product", true},
+		{"title", "title", true}, {"title", "titles", false}, {"title", "metafields.title", false}, {"*", "anything", true},
+		{"*", "product", true},
 		{"metafields.*", "metafields.custom.x", true}, {"metafields.*", "metafields", false}, {"*.x", "metafields.custom.x", true},
 		{"m*s.*.x", "metafields.custom.x", true}, {"m*s.*.y", "metafields.custom.x", false}, {"price", "variants[A].price", true},
-		{"price", "variants[A].compare_at_price", true}, {"compare_at_price", "variants[A].price", false}, {"barcode", "variants[\"a]\\\"b\"].barcode", true},
-		{"variants[A].barcode", "variants[B].barcode", false}, {"variants[*].barcode", "variants[B].barcode", true}, {"options.*", "variants[A].options.Color", true},
+		{"price", "variants[A].compare_at_price", true}, {"compare_at_price", "variants[A].price", false},
+		{"barcode", "variants[\"a]\\\"b\"].barcode", true},
+		{"variants[A].barcode", "variants[B].barcode", false}, {"variants[*].barcode", "variants[B].barcode", true},
+		{"options.*", "variants[A].options.Color", true},
 		{"inventory", "variants[A].stock[1]", true}, {"stock[1]", "variants[A].stock[1]", true}, {"stock[*]", "variants[A].stock[2]", true},
-		{"other", "title", false}, {"other", "other", true}, {"a**b", "axxb", true}, {"a*", "a", true}, {"", "title", false}, {"variant", "variants[A]", true}
+		{"other", "title", false}, {"other", "other", true}, {"a**b", "axxb", true}, {"a*", "a", true}, {"", "title", false},
+		{"variant", "variants[A]", true}
 	};
 	static const char *const order[] = {"variants[A].barcode", "barcode", "variants[A].b*", "variants[*", "*"};
 	DecideRule	rule = {0};
@@ -195,7 +204,8 @@ test_rules(void)
 	}
 	check(good, "the more exactly a rule names a field, the more it counts");
 	check(decide_short_name(text_of("variants[")).length == 0 && decide_short_name(text_of("variants[\"")).length == 0 &&
-		  decide_short_name(text_of("variants[\"\\")).length == 0 && decide_short_name(text_of("variants[A")).length == 0, "paths that end too soon");
+		  decide_short_name(text_of("variants[\"\\")).length == 0 && decide_short_name(text_of("variants[A")).length == 0,
+		  "paths that end too soon");
 }
 
 /* the tree --------------------------------------------------------------------------------------------------------------------- */

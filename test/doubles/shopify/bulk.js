@@ -30,7 +30,8 @@ function check(operation, fragments) {
 		for (const s of set.selections) {
 			if (s.kind !== 'Field') {
 				const fragment = s.kind === 'FragmentSpread' ? fragments[s.name.value] : s;
-				walk(fragment.selectionSet, fragment.typeCondition ? schema.getType(fragment.typeCondition.name.value) : type, depth, owner);
+				walk(fragment.selectionSet, fragment.typeCondition ? schema.getType(fragment.typeCondition.name.value) : type, depth,
+					owner);
 				continue;
 			}
 			if (s.name.value.startsWith('__') || !s.selectionSet)
@@ -42,7 +43,8 @@ function check(operation, fragments) {
 			}
 			connections++;
 			deepest = Math.max(deepest, depth);
-			if (owner && !owner.selectionSet.selections.some((x) => x.kind === 'Field' && x.name.value === 'id' && !x.alias) && !withoutId.includes(owner.of))
+			if (owner && !owner.selectionSet.selections.some((x) => x.kind === 'Field' && x.name.value === 'id' && !x.alias)
+				&& !withoutId.includes(owner.of))
 				withoutId.push(owner.of);
 			const edges = s.selectionSet.selections.find((x) => x.kind === 'Field' && x.name.value === 'edges');
 			const node = edges && edges.selectionSet.selections.find((x) => x.kind === 'Field' && x.name.value === 'node');
@@ -91,9 +93,11 @@ function compile(set, type, context, fragments) {
 		if (isConnection(of)) {
 			if (!CONNECTIONS[type.name] || !CONNECTIONS[type.name][name])
 				throw new Error(`The double does not know ${type.name}.${name}`);
-			const node = s.selectionSet.selections.find((x) => x.kind === 'Field' && x.name.value === 'edges').selectionSet.selections.find((x) => x.name.value === 'node');
+			const node = s.selectionSet.selections.find((x) => x.kind === 'Field'
+				&& x.name.value === 'edges').selectionSet.selections.find((x) => x.name.value === 'node');
 			parts.push({ key, connection: true, rows: (source) => rowsOf(type.name, name, source, args, context, [key]).rows,
-				parts: subParts(node.selectionSet, getNamedType(getNamedType(of.getFields().edges.type).getFields().node.type), context, fragments) });
+				parts: subParts(node.selectionSet, getNamedType(getNamedType(of.getFields().edges.type).getFields().node.type), context,
+					fragments) });
 			continue;
 		}
 		const resolver = FIELDS[type.name] && FIELDS[type.name][name];
@@ -197,14 +201,17 @@ class Bulk {
 		if (running.length >= options.bulk_concurrent)
 			return refuse(`A bulk query operation for this app and shop is already in progress: ${running.map((b) => `gid://shopify/BulkOperation/${b.id}`).join(', ')}.`,
 				'OPERATION_IN_PROGRESS', null);
-		const b = { id: store.newId('BulkOperation'), type: 'QUERY', status: 'CREATED', query: text, created: store.now(), completed: null, errorCode: null,
-			objectCount: 0, rootObjectCount: 0, fileSize: null, url: null, partialDataUrl: null, end: options.bulk_next.shift() || 'COMPLETED',
+		const b = { id: store.newId('BulkOperation'), type: 'QUERY', status: 'CREATED', query: text, created: store.now(), completed: null,
+			errorCode: null,
+			objectCount: 0, rootObjectCount: 0, fileSize: null, url: null, partialDataUrl: null, end: options.bulk_next.shift()
+				|| 'COMPLETED',
 			ready: performance.now() + options.bulk_delay_ms };
 		this.operations.push(b);
 		this.most = Math.max(this.most, running.length + 1);
 		setImmediate(() => this.work(b, operation, fragments).catch((error) => {
 			console.error(error);
-			this.finish(b, 'FAILED', error.extensions && error.extensions.code === 'ACCESS_DENIED' ? 'ACCESS_DENIED' : 'INTERNAL_SERVER_ERROR');
+			this.finish(b, 'FAILED', error.extensions && error.extensions.code === 'ACCESS_DENIED' ? 'ACCESS_DENIED'
+				: 'INTERNAL_SERVER_ERROR');
 		}));
 		return { bulkOperation: { ...b }, userErrors: [] };
 	}
@@ -218,7 +225,7 @@ class Bulk {
 	wake() { if (this.waiting) this.waiting(); }
 
 	async work(b, operation, fragments) {
-		const { shop } = this;
+		const { shop } = this, { options } = shop;
 		b.status = 'RUNNING';
 		await this.mayEnd(b);
 		const context = { ...shop, search: [], bulkRun: true };
@@ -243,7 +250,10 @@ class Bulk {
 				object.__parentId = parentId;
 			const line = JSON.stringify(object) + '\n';
 			const out = outs[shop.options.bulk_adjacent ? 0 : depth];
-			out.text.push(line);
+			if (options.bulk_lose_next > 0)
+				options.bulk_lose_next--;
+			else
+				out.text.push(line);
 			b.objectCount++;
 			if ((out.size += line.length) >= PIECE)
 				flush(out);
@@ -298,7 +308,8 @@ class Bulk {
 		if (!b)
 			return { bulkOperation: null, userErrors: [{ field: ['id'], message: 'Bulk operation does not exist' }] };
 		if (!RUNNING.includes(b.status))
-			return { bulkOperation: { ...b }, userErrors: [{ field: null, message: `A bulk operation cannot be canceled when it is ${b.status.toLowerCase()}` }] };
+			return { bulkOperation: { ...b }, userErrors: [{ field: null,
+				message: `A bulk operation cannot be canceled when it is ${b.status.toLowerCase()}` }] };
 		b.status = 'CANCELING';
 		this.wake();
 		return { bulkOperation: { ...b }, userErrors: [] };

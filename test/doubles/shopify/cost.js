@@ -7,8 +7,7 @@
 
 const { graphql, schema } = require('./schema.js');
 
-const { GraphQLError, getNamedType, isCompositeType } = graphql;
-const MAX_COST = 1000;
+const { getNamedType, isCompositeType } = graphql;
 const MAX_PAGE = 250;
 const FREE = new Set(['InventoryItem.measurement', 'InventoryItemMeasurement.weight']);
 const TEN = new Set(['QueryRoot.productsCount', 'QueryRoot.productVariantsCount']);
@@ -20,7 +19,8 @@ const isConnection = (type) => type.name.endsWith('Connection');
 function fieldsOf(set, type, plan, out = []) {
 	for (const node of set.selections) {
 		if ((node.directives || []).some((d) => (d.name.value === 'skip' || d.name.value === 'include')
-			&& graphql.getDirectiveValues(d.name.value === 'skip' ? graphql.GraphQLSkipDirective : graphql.GraphQLIncludeDirective, node, plan.variables).if === (d.name.value === 'skip')))
+			&& graphql.getDirectiveValues(d.name.value === 'skip' ? graphql.GraphQLSkipDirective : graphql.GraphQLIncludeDirective, node,
+				plan.variables).if === (d.name.value === 'skip')))
 			continue;
 		if (node.kind === 'Field') {
 			if (node.name.value.startsWith('__'))
@@ -52,7 +52,8 @@ function fieldCost(f, plan, depth, value) {
 		for (const part of fieldsOf(f.node.selectionSet, f.type, plan)) {
 			if (part.key === 'pageInfo' || !isCompositeType(part.type) || part.node.name.value === 'pageInfo')
 				continue;
-			const node = part.node.name.value === 'edges' ? fieldsOf(part.node.selectionSet, part.type, plan).find((x) => x.node.name.value === 'node') : part;
+			const node = part.node.name.value === 'edges'
+				? fieldsOf(part.node.selectionSet, part.type, plan).find((x) => x.node.name.value === 'node') : part;
 			const rows = actual ? value[part.key] || [] : null;
 			parts++;
 			if (!node || !isCompositeType(node.type))
@@ -67,13 +68,15 @@ function fieldCost(f, plan, depth, value) {
 	}
 	if (Array.isArray(f.args.ids) && f.parent.name === 'QueryRoot')
 		return f.args.ids.length * (1 + childrenCost(f, plan, depth + 1));
-	return (FREE.has(name) ? 0 : 1) + (Array.isArray(value) ? Math.max(0, ...value.map((row) => childrenCost(f, plan, depth + 1, row))) : childrenCost(f, plan, depth + 1, value));
+	return (FREE.has(name) ? 0 : 1) + (Array.isArray(value) ? Math.max(0, ...value.map((row) => childrenCost(f, plan, depth + 1, row)))
+		: childrenCost(f, plan, depth + 1, value));
 }
 
 function childrenCost(f, plan, depth, value) {
 	if (value === null)
 		return 0;
-	return fieldsOf(f.node.selectionSet, f.type, plan).reduce((sum, child) => sum + fieldCost(child, plan, depth, value === undefined ? undefined : value[child.key] ?? null), 0);
+	return fieldsOf(f.node.selectionSet, f.type, plan).reduce((sum, child) =>
+		sum + fieldCost(child, plan, depth, value === undefined ? undefined : value[child.key] ?? null), 0);
 }
 
 // The wanted size of a page; what is wrong with it goes to plan.errors.  (The text of the error for too large a page is not recorded.)
@@ -88,7 +91,8 @@ function pageSize(f, plan, depth) {
 	// product(id) { variants(first: 2048) } is the one longer page, and only for a single product.
 	const most = f.parent.name === 'Product' && f.node.name.value === 'variants' && depth === 1 && plan.roots === 1 ? 2048 : MAX_PAGE;
 	if (wanted < 0 || wanted > most)
-		fail(wanted < 0 ? `${f.args.first !== undefined ? 'first' : 'last'} cannot be negative` : `${f.args.first !== undefined ? 'first' : 'last'} cannot exceed ${most}`, 'BAD_REQUEST');
+		fail(wanted < 0 ? `${f.args.first !== undefined ? 'first' : 'last'} cannot be negative`
+			: `${f.args.first !== undefined ? 'first' : 'last'} cannot exceed ${most}`, 'BAD_REQUEST');
 	return Math.max(1, wanted);
 }
 
@@ -98,7 +102,8 @@ function inputCost(f) {
 	if (f.node.name.value === 'productSet') {
 		const input = f.args.input || {};
 		return 0.2 * files(input.variants) + 0.6 * (input.variants || []).filter((v) => v.file).length
-			+ 0.4 * (files(input.metafields) + (input.variants || []).reduce((n, v) => n + files(v.metafields), 0)) + 1.9 * files(input.files);
+			+ 0.4 * (files(input.metafields) + (input.variants || []).reduce((n, v) => n + files(v.metafields),
+				0)) + 1.9 * files(input.files);
 	}
 	if (/^productVariantsBulk(Create|Update)$/.test(f.node.name.value))
 		return 0.2 * files(f.args.variants) + 0.4 * (f.args.variants || []).reduce((n, v) => n + files(v.metafields), 0);
@@ -108,15 +113,17 @@ function inputCost(f) {
 function mutationCost(f, plan, value) {
 	if (value === null)
 		return 10;
-	const payload = fieldsOf(f.node.selectionSet, f.type, plan).filter((child) => isCompositeType(child.type) && child.node.name.value !== 'userErrors');
+	const payload = fieldsOf(f.node.selectionSet, f.type, plan).filter((child) => isCompositeType(child.type)
+		&& child.node.name.value !== 'userErrors');
 	return 10 + Math.round(inputCost(f)) + payload.reduce((sum, child) => {
 		const part = value === undefined ? undefined : value[child.key] ?? null;
-		return sum + (Array.isArray(part) ? Math.max(0, ...part.map((row) => childrenCost(child, plan, 2, row))) : childrenCost(child, plan, 2, part));
+		return sum + (Array.isArray(part) ? Math.max(0, ...part.map((row) => childrenCost(child, plan, 2, row)))
+			: childrenCost(child, plan, 2, part));
 	}, 0);
 }
 
 // What an operation will cost at most, and a function for what it did cost.
-function plan(document, operation, variables) {
+function plan(document, operation, variables, factor = 1) {
 	const p = { variables, errors: [], fragments: {} };
 	for (const d of document.definitions)
 		if (d.kind === 'FragmentDefinition')
@@ -129,8 +136,8 @@ function plan(document, operation, variables) {
 	}, 0);
 	p.roots = roots.length;
 	p.rootFields = roots;
-	p.requested = Math.round(sum());
-	p.actual = (data) => Math.min(p.requested, Math.round(sum(data ?? null)));
+	p.requested = Math.round(sum() * factor);
+	p.actual = (data) => Math.min(p.requested, Math.round(sum(data ?? null) * factor));
 	return p;
 }
 
@@ -173,16 +180,17 @@ class Bucket {
 
 	status() {
 		this.restore();
-		return { maximumAvailable: this.options.bucket_size, currentlyAvailable: Math.floor(this.available), restoreRate: this.options.restore_rate };
+		return { maximumAvailable: this.options.bucket_size, currentlyAvailable: Math.floor(this.available),
+			restoreRate: this.options.restore_rate };
 	}
 }
 
-const TOO_DEAR = (cost) => ({
-	message: `Query cost is ${cost}, which exceeds the single query max cost limit (${MAX_COST}).\n\n`
+const TOO_DEAR = (cost, most) => ({
+	message: `Query cost is ${cost}, which exceeds the single query max cost limit (${most}).\n\n`
 		+ 'See https://shopify.dev/concepts/about-apis/rate-limits for more information on how the\ncost of a query is calculated.\n\n'
 		+ 'To query larger amounts of data with fewer limits, bulk operations should be used instead.\n'
 		+ 'See https://shopify.dev/api/usage/bulk-operations/queries for usage details.\n',
-	extensions: { code: 'MAX_COST_EXCEEDED', cost, maxCost: MAX_COST, documentation: 'https://shopify.dev/api/usage/rate-limits' },
+	extensions: { code: 'MAX_COST_EXCEEDED', cost, maxCost: most, documentation: 'https://shopify.dev/api/usage/rate-limits' },
 });
 
-module.exports = { plan, Bucket, TOO_DEAR, MAX_COST, GraphQLError };
+module.exports = { plan, Bucket, TOO_DEAR };

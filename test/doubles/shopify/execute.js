@@ -3,7 +3,7 @@
 
 const crypto = require('crypto');
 const { graphql, schema, prepare, variablesOf, operationOf } = require('./schema.js');
-const { plan, TOO_DEAR, MAX_COST } = require('./cost.js');
+const { plan, TOO_DEAR } = require('./cost.js');
 const { resolve, typeOf } = require('./resolvers.js');
 
 // Lists in the arguments of mutations may have 250 elements, these more (or fewer, where Shopify answers with a userError of its own).
@@ -11,7 +11,8 @@ const LIST_LIMITS = { 'productSet.input.variants': 2048, 'productVariantsBulkCre
 const MAX_LIST = 250;
 // Fields of input objects that must be written down, even as null, though the schema does not say so.
 const MUST_BE_THERE = { InventoryQuantityInput: 'changeFromQuantity', InventoryChangeInput: 'changeFromQuantity' };
-const IDEMPOTENT = new Set(['inventorySetQuantities', 'inventoryAdjustQuantities', 'inventoryActivate', 'inventoryMoveQuantities', 'inventorySetOnHandQuantities']);
+const IDEMPOTENT = new Set(['inventorySetQuantities', 'inventoryAdjustQuantities', 'inventoryActivate', 'inventoryMoveQuantities',
+	'inventorySetOnHandQuantities']);
 
 const locationsOf = (node) => [graphql.getLocation(node.loc.source, node.loc.start)];
 
@@ -38,7 +39,8 @@ function refusal(field) {
 		if (graphql.isListType(type)) {
 			const most = LIST_LIMITS[[name, ...path].join('.')] ?? MAX_LIST;
 			if (value.length > most)
-				found = error(`The input array size of ${value.length} is greater than the maximum allowed of ${most}.`, 'MAX_INPUT_SIZE_EXCEEDED', path);
+				found = error(`The input array size of ${value.length} is greater than the maximum allowed of ${most}.`,
+					'MAX_INPUT_SIZE_EXCEEDED', path);
 			for (const item of value)
 				walk(item, type.ofType, path);
 		} else if (graphql.isInputObjectType(type)) {
@@ -65,32 +67,39 @@ function run(request, shop, { debug = {} } = {}) {
 		return { body, note };
 	};
 	if (typeof request.query !== 'string')
-		return reject([{ message: 'No query string was present', extensions: { code: 'BAD_REQUEST' } }], { errors: { query: 'Required parameter missing or invalid' } });
+		return reject([{ message: 'No query string was present', extensions: { code: 'BAD_REQUEST' } }],
+			{ errors: { query: 'Required parameter missing or invalid' } });
 	const prepared = prepare(request.query);
 	if (prepared.errors)
 		return reject(prepared.errors);
 	const { document } = prepared;
 	const operation = operationOf(document, request.operationName);
 	if (!operation)
-		return reject([{ message: request.operationName ? `No operation named "${request.operationName}"` : 'An operation name is required', extensions: { code: 'BAD_REQUEST' } }]);
+		return reject([{ message: request.operationName ? `No operation named "${request.operationName}"` : 'An operation name is required',
+			extensions: { code: 'BAD_REQUEST' } }]);
 	const variables = variablesOf(operation, request.variables || {});
 	if (variables.errors)
 		return reject(variables.errors);
 
-	const cost = plan(document, operation, variables.values);
+	const cost = plan(document, operation, variables.values, options.cost_factor);
 	note.cost = cost.requested;
 	note.operation = operation.operation;
 	note.fields = cost.rootFields.map((f) => f.node.name.value);
 	const told = (actual) => ({ requestedQueryCost: cost.requested, actualQueryCost: actual, throttleStatus: bucket.status() });
 	if (cost.errors.length)
 		return reject(cost.errors, { errors: cost.errors, extensions: { cost: told(null) } });
-	if (cost.requested > MAX_COST)
-		return reject([TOO_DEAR(cost.requested)]);
+	if (cost.requested > options.max_cost) {
+		// Only Shopify's own limit is the client's to know.
+		const errors = [TOO_DEAR(cost.requested, options.max_cost)];
+		return cost.requested > 1000 && options.cost_factor === 1 ? reject(errors) : { body: { errors }, note };
+	}
 	if (options.throttle_next > 0 || !bucket.take(cost.requested)) {
 		if (options.throttle_next > 0)
 			options.throttle_next--;
 		note.throttled = true;
-		return { body: { errors: [{ message: 'Throttled', extensions: { code: 'THROTTLED', documentation: 'https://shopify.dev/api/usage/rate-limits' } }], extensions: { cost: told(null) } }, note };
+		return { body: { errors: [{ message: 'Throttled',
+			extensions: { code: 'THROTTLED', documentation: 'https://shopify.dev/api/usage/rate-limits' } }],
+			extensions: { cost: told(null) } }, note };
 	}
 	if (options.internal_error_next > 0) {
 		options.internal_error_next--;
@@ -107,7 +116,8 @@ function run(request, shop, { debug = {} } = {}) {
 	}
 
 	const context = { ...shop, request: ++shop.counters.requests, search: [], searchDebug: debug.search, replies: new Map() };
-	const result = graphql.execute({ schema, document, operationName: request.operationName, variableValues: request.variables || {}, rootValue: {},
+	const result = graphql.execute({ schema, document, operationName: request.operationName, variableValues: request.variables || {},
+		rootValue: {},
 		contextValue: context, fieldResolver: resolve, typeResolver: typeOf });
 	if (typeof result.then === 'function')
 		throw new Error('a resolver is asynchronous');
@@ -121,7 +131,8 @@ function run(request, shop, { debug = {} } = {}) {
 				console.error(originalError);
 			return { message, locations, path, extensions };
 		});
-		note.unknown = body.errors.filter((e) => !e.extensions || !e.extensions.code || e.extensions.code === 'NOT_IN_DOUBLE').map((e) => e.message);
+		note.unknown = body.errors.filter((e) => !e.extensions || !e.extensions.code
+			|| e.extensions.code === 'NOT_IN_DOUBLE').map((e) => e.message);
 	}
 	body.data = result.data ?? null;
 	body.extensions = { cost: told(actual) };

@@ -7,8 +7,10 @@ const { by, variantValues } = require('./products.js');
 
 const DAY = 86400 * 1e6;
 const MOST = 1000000000;
-const REASONS = ['correction', 'cycle_count_available', 'damaged', 'movement_canceled', 'movement_created', 'movement_received', 'movement_updated', 'other', 'promotion',
-	'quality_control', 'received', 'reservation_created', 'reservation_deleted', 'reservation_updated', 'restock', 'safety_stock', 'shrinkage'];
+const REASONS = ['correction', 'cycle_count_available', 'damaged', 'movement_canceled', 'movement_created', 'movement_received',
+	'movement_updated', 'other', 'promotion',
+	'quality_control', 'received', 'reservation_created', 'reservation_deleted', 'reservation_updated', 'restock', 'safety_stock',
+		'shrinkage'];
 const error = (field, message, code) => ({ field, message, ...(code ? { code } : {}) });
 const changes = (group, { quantityNames }) => group.list.filter((c) => !quantityNames || quantityNames.includes(c.name));
 
@@ -32,15 +34,18 @@ function idempotent(name, empty, work) {
 		const asked = `${name} ${JSON.stringify(args)}`;
 		if (known && known.at > store.now() - DAY) {
 			if (known.asked !== asked)
-				return refuse('The same idempotency key cannot be used with different operation parameters.', 'IDEMPOTENCY_KEY_PARAMETER_MISMATCH');
+				return refuse('The same idempotency key cannot be used with different operation parameters.',
+					'IDEMPOTENCY_KEY_PARAMETER_MISMATCH');
 			if (known.failed)
-				return refuse('A previous request with this idempotency key failed. Retry with a new idempotency key.', 'IDEMPOTENCY_PREVIOUS_ATTEMPT_FAILED');
+				return refuse('A previous request with this idempotency key failed. Retry with a new idempotency key.',
+					'IDEMPOTENCY_PREVIOUS_ATTEMPT_FAILED');
 			return known.reply;
 		}
 		if (options.idempotency_failed_next > 0) {
 			options.idempotency_failed_next--;
 			replies.set(key, { asked, failed: true, at: store.now() });
-			return refuse('A previous request with this idempotency key failed. Retry with a new idempotency key.', 'IDEMPOTENCY_PREVIOUS_ATTEMPT_FAILED');
+			return refuse('A previous request with this idempotency key failed. Retry with a new idempotency key.',
+				'IDEMPOTENCY_PREVIOUS_ATTEMPT_FAILED');
 		}
 		const reply = work(args, context);
 		replies.set(key, { asked, reply, at: store.now() });
@@ -74,7 +79,8 @@ function change(input, list, path, context, names, next, nameError, what) {
 			return null;
 		const key = `${item.itemId}/${location.id}`;
 		if (seen.has(key) && what === 'set')
-			fail([...at, 'locationId'], 'The combination of inventoryItemId and locationId must be unique.', 'NO_DUPLICATE_INVENTORY_ITEM_ID_GROUP_ID_PAIR');
+			fail([...at, 'locationId'], 'The combination of inventoryItemId and locationId must be unique.',
+				'NO_DUPLICATE_INVENTORY_ITEM_ID_GROUP_ID_PAIR');
 		seen.add(key);
 		const level = store.level(item, location);
 		if (!level) {
@@ -86,12 +92,15 @@ function change(input, list, path, context, names, next, nameError, what) {
 		if (what === 'set' && c.quantity < 0)
 			fail([...at, 'quantity'], 'The quantity can\'t be negative.', 'INVALID_QUANTITY_NEGATIVE');
 		else if (value > MOST)
-			fail([...at, what === 'set' ? 'quantity' : 'delta'], 'The quantity can\'t be higher than 1,000,000,000.', 'INVALID_QUANTITY_TOO_HIGH');
+			fail([...at, what === 'set' ? 'quantity' : 'delta'], 'The quantity can\'t be higher than 1,000,000,000.',
+				'INVALID_QUANTITY_TOO_HIGH');
 		else if (value < -MOST)
-			fail([...at, what === 'set' ? 'quantity' : 'delta'], 'The quantity can\'t be lower than -1,000,000,000.', 'INVALID_QUANTITY_TOO_LOW');
+			fail([...at, what === 'set' ? 'quantity' : 'delta'], 'The quantity can\'t be lower than -1,000,000,000.',
+				'INVALID_QUANTITY_TOO_LOW');
 		if ((c.changeFromQuantity !== null && c.changeFromQuantity !== old) || options.stale_next > 0) {
 			options.stale_next = Math.max(0, options.stale_next - 1);
-			fail([...at, 'changeFromQuantity'], 'The changeFromQuantity value does not match persisted value.', 'CHANGE_FROM_QUANTITY_STALE');
+			fail([...at, 'changeFromQuantity'], 'The changeFromQuantity value does not match persisted value.',
+				'CHANGE_FROM_QUANTITY_STALE');
 		}
 		return { item, location, level, old, value };
 	});
@@ -104,13 +113,16 @@ function change(input, list, path, context, names, next, nameError, what) {
 	for (const [product, list2] of byProduct)
 		store.change(product, 'inventory', by(context), (fields, touched) => {
 			for (const w of list2)
-				if (setStock(store, w.item, w.location, input.name, what === 'set' ? w.value : store.quantity(w.level, input.name) + (w.value - w.old), fields, touched))
-					for (const name of input.name === 'incoming' ? ['incoming'] : input.name === 'available' ? ['available', 'on_hand'] : ['on_hand', input.name === 'on_hand' ? 'available' : input.name])
+				if (setStock(store, w.item, w.location, input.name, what === 'set' ? w.value
+					: store.quantity(w.level, input.name) + (w.value - w.old), fields, touched))
+					for (const name of input.name === 'incoming' ? ['incoming'] : input.name === 'available' ? ['available', 'on_hand']
+						: ['on_hand', input.name === 'on_hand' ? 'available' : input.name])
 						done.push({ name, delta: w.value - w.old, quantityAfterChange: null, ledgerDocumentUri: null, level: w.level });
 		});
 	if (done.length === 0)
 		return { inventoryAdjustmentGroup: null, userErrors: [] };     // nothing changed: no group, and no error
-	const group = { id: store.newId('InventoryAdjustmentGroup'), created: store.now(), reason: input.reason, referenceDocumentUri: input.referenceDocumentUri ?? null, list: done,
+	const group = { id: store.newId('InventoryAdjustmentGroup'), created: store.now(), reason: input.reason,
+		referenceDocumentUri: input.referenceDocumentUri ?? null, list: done,
 		changes: (args) => changes(group, args) };
 	return { inventoryAdjustmentGroup: group, userErrors: [] };
 }
@@ -156,7 +168,8 @@ function updateItem({ id, input }, context) {
 		return { inventoryItem: null, userErrors: [error(['id'], 'The product couldn\'t be updated because it does not exist.')] };
 	if (input.cost !== undefined && input.cost !== null && !(Number(input.cost) >= 0))
 		return { inventoryItem: null, userErrors: [error(['input', 'cost'], 'Cost must be greater than or equal to 0')] };
-	store.change(item.product, 'product.update', by(context), (fields, touched) => setVariant(store, item, variantValues({ inventoryItem: input }), fields, touched));
+	store.change(item.product, 'product.update', by(context),
+		(fields, touched) => setVariant(store, item, variantValues({ inventoryItem: input }), fields, touched));
 	return { inventoryItem: item, userErrors: [] };
 }
 

@@ -186,13 +186,17 @@ function order(store, { sku, location, quantity = 1 }) {
 // A product in short, for comparisons.
 function summary(p, store) {
 	return {
-		id: p.id, title: p.title, handle: p.handle, descriptionHtml: p.descriptionHtml, vendor: p.vendor, productType: p.productType, status: p.status, tags: p.tags,
-		seo: p.seo, updated: p.updated, options: p.options.map((o) => o.name), images: p.media.map((m) => ({ src: m.url, alt: m.alt, source: m.source })),
+		id: p.id, title: p.title, handle: p.handle, descriptionHtml: p.descriptionHtml, vendor: p.vendor, productType: p.productType,
+			status: p.status, tags: p.tags,
+		seo: p.seo, updated: p.updated, options: p.options.map((o) => o.name),
+			images: p.media.map((m) => ({ src: m.url, alt: m.alt, source: m.source })),
 		metafields: Object.fromEntries(p.metafields.map((m) => [`${m.namespace}.${m.key}`, m.value])),
 		variants: p.variants.map((v) => ({
-			id: v.id, item: v.itemId, sku: v.sku, barcode: v.barcode, price: v.price, compareAtPrice: v.compareAtPrice, cost: v.cost, weight: v.weight, position: v.position,
+			id: v.id, item: v.itemId, sku: v.sku, barcode: v.barcode, price: v.price, compareAtPrice: v.compareAtPrice, cost: v.cost,
+				weight: v.weight, position: v.position,
 			options: v.values.map((x) => x.name), tracked: v.tracked, policy: v.inventoryPolicy,
-			stock: Object.fromEntries(v.levels.map((l) => [l.location.id, { available: l.available, on_hand: store.quantity(l, 'on_hand'), committed: l.committed }])),
+			stock: Object.fromEntries(v.levels.map((l) =>
+				[l.location.id, { available: l.available, on_hand: store.quantity(l, 'on_hand'), committed: l.committed }])),
 		})),
 	};
 }

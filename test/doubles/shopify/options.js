@@ -7,14 +7,16 @@ module.exports = {
 	products: 0, variants: 2, seed: 1, levels: 1, locations: ['Main Warehouse', 'Toronto'],
 	// the shop
 	shop_name: 'Test Shop', shop_domain: 'test-shop.myshopify.com', shop_id: 72345678, currency: 'USD', weight_unit: 'GRAMS',
-	scopes: ['read_products', 'write_products', 'read_inventory', 'write_inventory', 'read_locations', 'read_publications', 'write_publications'],
+	scopes: ['read_products', 'write_products', 'read_inventory', 'write_inventory', 'read_locations', 'read_publications',
+		'write_publications'],
 	// who may ask: a permanent token, and the client-credentials grant
 	token: 'shpat_test', client_id: 'client', client_secret: 'hush', token_seconds: 86399, grant: true,
 	api_version: '',                     // what X-Shopify-API-Version says, where it is not 2026-10
 	// the clock: a fixed time (ISO), or real time and so many seconds
 	clock: '', clock_offset: 0,
 	// cost: throttle false = never THROTTLED (costs are told all the same)
-	throttle: true, bucket_size: 2000, restore_rate: 100,
+	// max_cost: what one query may cost; cost_factor: how much dearer all is than the formula says
+	throttle: true, bucket_size: 2000, restore_rate: 100, max_cost: 1000, cost_factor: 1,
 	// the search index: late by milliseconds, or until POST /_control {"index_advance": number or true}
 	index_lag_ms: 0, index_hold: false,
 	// faults of the next requests; status_next is a list of HTTP statuses
@@ -28,6 +30,7 @@ module.exports = {
 	// bulk_next is a list of "FAILED", "CANCELED", "EXPIRED"; bulk_fail_after: objects in its partial data
 	bulk_delay_ms: 0, bulk_hold: false, bulk_concurrent: 5, bulk_next: [], bulk_fail_after: 10, bulk_error: 'INTERNAL_SERVER_ERROR',
 	bulk_cut_next: 0,                    // the next download breaks off after so many bytes
+	bulk_lose_next: 0,                   // lines of the next operations that are counted and not in the file
 	bulk_adjacent: true,                 // false: children come after all parents, not beside their own
 	// webhooks: mode "hold" keeps them for POST /_webhooks, "send" delivers them; what happens on the way
 	webhook_mode: 'hold', webhook_debounce: true, webhook_lose_next: 0, webhook_double_next: 0, webhook_retry_ms: 1000,

@@ -14,8 +14,10 @@ const METAFIELDS_MAX = 25;
 // The variant part of an input (ProductVariantsBulkInput or ProductVariantSetInput) in the words of the store.
 function variantValues(input) {
 	const item = input.inventoryItem || {};
-	const values = { barcode: input.barcode, price: input.price, compareAtPrice: input.compareAtPrice, inventoryPolicy: input.inventoryPolicy ?? undefined,
-		taxable: input.taxable ?? undefined, sku: item.sku !== undefined ? item.sku : input.sku, cost: item.cost, tracked: item.tracked ?? undefined,
+	const values = { barcode: input.barcode, price: input.price, compareAtPrice: input.compareAtPrice,
+		inventoryPolicy: input.inventoryPolicy ?? undefined,
+		taxable: input.taxable ?? undefined, sku: item.sku !== undefined ? item.sku : input.sku, cost: item.cost,
+			tracked: item.tracked ?? undefined,
 		requiresShipping: item.requiresShipping ?? undefined, country: item.countryCodeOfOrigin, harmonised: item.harmonizedSystemCode };
 	if (item.measurement && item.measurement.weight)
 		values.weight = { value: item.measurement.weight.value, unit: item.measurement.weight.unit };
@@ -35,7 +37,8 @@ function variantErrors(input, path) {
 		if (!Number.isFinite(Number(value)) || String(value).trim() === '')
 			errors.push(error([...path, name], `${label} is not a number`, 'INVALID_INPUT'));
 		else if (Number(value) < 0)
-			errors.push(error([...path, name], `${label} must be greater than or equal to 0`, name === 'price' ? 'NEGATIVE_PRICE_VALUE' : 'GREATER_THAN_OR_EQUAL_TO'));
+			errors.push(error([...path, name], `${label} must be greater than or equal to 0`, name === 'price' ? 'NEGATIVE_PRICE_VALUE'
+				: 'GREATER_THAN_OR_EQUAL_TO'));
 		else if (Number(value) >= 1e18)
 			errors.push(error([...path, name], `${label} must be less than 1000000000000000000`, 'INVALID_INPUT'));
 	}
@@ -64,7 +67,8 @@ function productErrors(store, input, path, self) {
 	if (input.handle) {
 		const owner = store.handles.get(slug(input.handle));
 		if (owner && owner !== self)
-			errors.push(error([...path, 'handle'], `Handle '${input.handle}' already in use. Please provide a new handle.`, 'HANDLE_NOT_UNIQUE'));
+			errors.push(error([...path, 'handle'], `Handle '${input.handle}' already in use. Please provide a new handle.`,
+				'HANDLE_NOT_UNIQUE'));
 	}
 	if ((input.tags || []).some((tag) => tag.length > 255))
 		errors.push(error([...path, 'tags'], 'Product tags is invalid', 'INVALID_INPUT'));
@@ -94,9 +98,12 @@ function productCreate({ product: given, input: old, media }, context) {
 	const input = given || old || {};
 	const errors = productErrors(store, { ...input, title: input.title ?? '' }, ['product']);
 	if (errors.length)
-		return { product: null, shop: context.options, userErrors: withoutCode(errors.map((e) => (e.message.startsWith('Title can') ? { ...e, field: ['title'] } : e))) };
-	const product = store.makeProduct({ ...input, status: input.status ?? 'ACTIVE', images: (media || []).map((m) => ({ src: m.originalSource, alt: m.alt })),
-		metafields: input.metafields, options: input.productOptions && input.productOptions.map((o) => ({ name: o.name, values: (o.values || []).map((v) => v.name) })) }, store.tick());
+		return { product: null, shop: context.options, userErrors: withoutCode(errors.map((e) =>
+			(e.message.startsWith('Title can') ? { ...e, field: ['title'] } : e))) };
+	const product = store.makeProduct({ ...input, status: input.status ?? 'ACTIVE',
+		images: (media || []).map((m) => ({ src: m.originalSource, alt: m.alt })),
+		metafields: input.metafields, options: input.productOptions
+			&& input.productOptions.map((o) => ({ name: o.name, values: (o.values || []).map((v) => v.name) })) }, store.tick());
 	store.makeVariant(product, { tracked: false, options: product.options.map((o) => (o.values[0] || {}).name) }, product.created);
 	store.put(product);
 	store.change(product, 'product.create', by(context), () => {});
@@ -142,7 +149,8 @@ function createVariants({ productId, variants: inputs, strategy }, context) {
 		return refuse([error(['productId'], 'Product does not exist', 'PRODUCT_DOES_NOT_EXIST')]);
 	const errors = [];
 	const standalone = product.variants.length === 1 && product.variants[0].values.every((v) => v.name === 'Default Title');
-	const replaces = (strategy === 'REMOVE_STANDALONE_VARIANT' && product.variants.length === 1) || (standalone && strategy !== 'PRESERVE_STANDALONE_VARIANT');
+	const replaces = (strategy === 'REMOVE_STANDALONE_VARIANT' && product.variants.length === 1)
+		|| (standalone && strategy !== 'PRESERVE_STANDALONE_VARIANT');
 	const taken = new Set(replaces ? [] : product.variants.map((v) => optionKey(v.values.map((x) => x.name))));
 	const names = inputs.map((input, k) => {
 		const path = ['variants', String(k)];
@@ -152,16 +160,20 @@ function createVariants({ productId, variants: inputs, strategy }, context) {
 		const wanted = optionNames(product, input) || product.options.map(() => undefined);
 		const unknown = (input.optionValues || []).filter((v) => v.optionName && !product.options.some((o) => o.name === v.optionName));
 		if (unknown.length)
-			errors.push(error([...path, 'optionValues', '0', 'optionName'], `Option '${unknown[0].optionName}' does not exist`, 'INVALID_INPUT'));
+			errors.push(error([...path, 'optionValues', '0', 'optionName'], `Option '${unknown[0].optionName}' does not exist`,
+				'INVALID_INPUT'));
 		else if (wanted.includes(undefined) && !(product.options.length === 1 && product.options[0].name === 'Title'))
-			errors.push(error(path, `You need to add option values for ${product.options[wanted.indexOf(undefined)].name}`, 'NEED_TO_ADD_OPTION_VALUES'));
+			errors.push(error(path, `You need to add option values for ${product.options[wanted.indexOf(undefined)].name}`,
+				'NEED_TO_ADD_OPTION_VALUES'));
 		const key = optionKey(wanted.map((n) => n ?? 'Default Title'));
 		if (taken.has(key))
-			errors.push(error(path, `The variant '${key}' already exists. Please change at least one option value.`, 'VARIANT_ALREADY_EXISTS_CHANGE_OPTION_VALUE'));
+			errors.push(error(path, `The variant '${key}' already exists. Please change at least one option value.`,
+				'VARIANT_ALREADY_EXISTS_CHANGE_OPTION_VALUE'));
 		taken.add(key);
 		for (const [i, q] of (input.inventoryQuantities || []).entries())
 			if (!store.location(q.locationId))
-				errors.push(error([...path, 'inventoryQuantities', String(i)], 'Quantity for location could not be found.', 'TRACKED_VARIANT_LOCATION_NOT_FOUND'));
+				errors.push(error([...path, 'inventoryQuantities', String(i)], 'Quantity for location could not be found.',
+					'TRACKED_VARIANT_LOCATION_NOT_FOUND'));
 		return wanted;
 	});
 	if (errors.length)
@@ -172,7 +184,8 @@ function createVariants({ productId, variants: inputs, strategy }, context) {
 			store.dropVariant(product.variants[0]);
 		inputs.forEach((input, k) => {
 			const stock = Object.fromEntries((input.inventoryQuantities || []).map((q) => [numberOf(q.locationId), q.availableQuantity]));
-			const variant = store.makeVariant(product, { price: product.variants[0] ? product.variants[0].price : '0.00', tracked: false, ...variantValues(input), options: names[k], stock,
+			const variant = store.makeVariant(product, { price: product.variants[0] ? product.variants[0].price : '0.00', tracked: false,
+				...variantValues(input), options: names[k], stock,
 				metafields: input.metafields }, store.now());
 			store.putVariant(variant);
 			fields[`variants[${variant.id}]`] = [null, variant.sku];
@@ -190,7 +203,8 @@ function updateVariants({ productId, variants: inputs, allowPartialUpdates }, co
 	if (!product)
 		return refuse([error(['productId'], 'Product does not exist', 'PRODUCT_DOES_NOT_EXIST')]);
 	if (inputs.length > options.variants_update_max)
-		return refuse([error(['variants'], `The number of variants must not be greater than ${options.variants_update_max}.`, 'INVALID_INPUT')]);
+		return refuse([error(['variants'], `The number of variants must not be greater than ${options.variants_update_max}.`,
+			'INVALID_INPUT')]);
 	const errors = [], good = [], seen = new Set();
 	inputs.forEach((input, k) => {
 		const path = ['variants', String(k)];
@@ -204,7 +218,8 @@ function updateVariants({ productId, variants: inputs, allowPartialUpdates }, co
 			errors.push(error([...path, 'id'], 'Product variant IDs must be unique', 'INVALID_INPUT'));
 		seen.add(input.id);
 		if (input.inventoryQuantities)
-			errors.push(error([...path, 'inventoryQuantities'], 'Inventory quantities can only be provided during create. To update inventory for existing variants, use inventoryAdjustQuantities.',
+			errors.push(error([...path, 'inventoryQuantities'],
+				'Inventory quantities can only be provided during create. To update inventory for existing variants, use inventoryAdjustQuantities.',
 				'NO_INVENTORY_QUANTITIES_ON_VARIANTS_UPDATE'));
 		errors.push(...variantErrors(input, path));
 		if (errors.length === before)
@@ -215,7 +230,8 @@ function updateVariants({ productId, variants: inputs, allowPartialUpdates }, co
 	store.change(product, 'product.update', by(context), (fields, touched) => {
 		for (const [variant, input] of good) {
 			const names = optionNames(product, input);
-			setVariant(store, variant, { ...variantValues(input), ...(names ? { options: names.map((n, k) => n ?? variant.values[k].name) } : {}) }, fields, touched);
+			setVariant(store, variant, { ...variantValues(input),
+				...(names ? { options: names.map((n, k) => n ?? variant.values[k].name) } : {}) }, fields, touched);
 			setMetafields(store, variant, input.metafields, fields, `variants[${variant.id}].`);
 		}
 	});
@@ -230,9 +246,11 @@ function deleteVariants({ productId, variantsIds }, context) {
 	const variants = variantsIds.map((id) => store.variant(id));
 	const strange = variants.findIndex((v) => !v || v.product !== product);
 	if (strange >= 0)
-		return { product: null, userErrors: [error(['variantsIds', String(strange)], 'At least one variant does not belong to the product', 'AT_LEAST_ONE_VARIANT_DOES_NOT_BELONG_TO_THE_PRODUCT')] };
+		return { product: null, userErrors: [error(['variantsIds', String(strange)], 'At least one variant does not belong to the product',
+			'AT_LEAST_ONE_VARIANT_DOES_NOT_BELONG_TO_THE_PRODUCT')] };
 	if (variants.length >= product.variants.length)
-		return { product, userErrors: [error(['variantsIds'], 'Cannot delete the last variant of a product', 'CANNOT_DELETE_LAST_VARIANT')] };
+		return { product, userErrors: [error(['variantsIds'], 'Cannot delete the last variant of a product',
+			'CANNOT_DELETE_LAST_VARIANT')] };
 	store.change(product, 'product.update', by(context), (fields) => {
 		for (const variant of variants) {
 			store.dropVariant(variant);
@@ -256,7 +274,8 @@ function productSet({ identifier, input, synchronous }, context) {
 		return refuse([error(['identifier'], 'Product does not exist', 'PRODUCT_DOES_NOT_EXIST')]);
 	const errors = productErrors(store, product ? input : { ...input, title: input.title ?? '' }, ['input'], product);
 	if (input.variants && !input.productOptions)
-		errors.push(error(['input', 'productOptions'], 'Product options input is required when updating variants', 'PRODUCT_OPTIONS_INPUT_MISSING'));
+		errors.push(error(['input', 'productOptions'], 'Product options input is required when updating variants',
+			'PRODUCT_OPTIONS_INPUT_MISSING'));
 	if (input.productOptions && !input.variants && product)
 		errors.push(error(['input', 'variants'], 'Variants input is required when updating product options', 'VARIANTS_INPUT_MISSING'));
 	const keys = new Set();
@@ -264,7 +283,8 @@ function productSet({ identifier, input, synchronous }, context) {
 		errors.push(...variantErrors(v, ['input', 'variants', String(k)]).map((e) => ({ ...e, code: 'INVALID_VARIANT' })));
 		const key = v.optionValues.map((o) => o.name).join(' / ');
 		if (keys.has(key))
-			errors.push(error(['input', 'variants', String(k)], `The variant '${key}' already exists. Please change at least one option value.`, 'INVALID_VARIANT'));
+			errors.push(error(['input', 'variants', String(k)],
+				`The variant '${key}' already exists. Please change at least one option value.`, 'INVALID_VARIANT'));
 		keys.add(key);
 		if (v.id && !(product && product.variants.includes(store.variant(v.id))))
 			errors.push(error(['input', 'variants', String(k), 'id'], 'Product variant does not exist', 'PRODUCT_VARIANT_DOES_NOT_EXIST'));
@@ -273,14 +293,16 @@ function productSet({ identifier, input, synchronous }, context) {
 		return refuse(errors);
 	const fresh = !product;
 	if (fresh) {
-		product = store.makeProduct({ ...input, metafields: [], images: [], options: undefined, handle: input.handle ?? (identifier && identifier.handle) }, store.tick());
+		product = store.makeProduct({ ...input, metafields: [], images: [], options: undefined,
+			handle: input.handle ?? (identifier && identifier.handle) }, store.tick());
 		if (!input.variants)
 			store.makeVariant(product, { tracked: false }, product.created);
 	}
 	const edit = (fields, touched) => {
 		setProduct(store, product, input, fields);
 		if (input.metafields) {
-			setMetafields(store, product, product.metafields.filter((m) => !input.metafields.some((x) => x.namespace === m.namespace && x.key === m.key))
+			setMetafields(store, product, product.metafields.filter((m) =>
+				!input.metafields.some((x) => x.namespace === m.namespace && x.key === m.key))
 				.map((m) => ({ ...m, value: null })), fields);
 			setMetafields(store, product, input.metafields, fields);
 		}
@@ -321,7 +343,8 @@ function setOptions(product, inputs, fields, store) {
 function setVariants(product, inputs, fields, touched, { store }) {
 	const wanted = inputs.map((input) => {
 		const names = optionNames(product, input);
-		const variant = input.id ? store.variant(input.id) : product.variants.find((v) => optionKey(v.values.map((x) => x.name)) === optionKey(names));
+		const variant = input.id ? store.variant(input.id)
+			: product.variants.find((v) => optionKey(v.values.map((x) => x.name)) === optionKey(names));
 		return { input, names, variant };
 	});
 	for (const variant of product.variants.filter((v) => !wanted.some((w) => w.variant === v))) {
@@ -331,7 +354,8 @@ function setVariants(product, inputs, fields, touched, { store }) {
 	const list = wanted.map(({ input, names, variant }) => {
 		const stock = input.inventoryQuantities || [];
 		if (!variant) {
-			variant = store.makeVariant(product, { tracked: false, ...variantValues(input), options: names, metafields: input.metafields }, store.now());
+			variant = store.makeVariant(product, { tracked: false, ...variantValues(input), options: names, metafields: input.metafields },
+				store.now());
 			store.putVariant(variant);
 			fields[`variants[${variant.id}]`] = [null, variant.sku];
 			touched.add(variant);
@@ -340,7 +364,8 @@ function setVariants(product, inputs, fields, touched, { store }) {
 				variant.values = product.options.map((o, k) => store.optionValue(o, names[k]));
 			setVariant(store, variant, { ...variantValues(input), options: names }, fields, touched);
 			if (input.metafields)
-				setMetafields(store, variant, [...variant.metafields.filter((m) => !input.metafields.some((x) => x.namespace === m.namespace && x.key === m.key))
+				setMetafields(store, variant, [...variant.metafields.filter((m) =>
+					!input.metafields.some((x) => x.namespace === m.namespace && x.key === m.key))
 					.map((m) => ({ ...m, value: null })), ...input.metafields], fields, `variants[${variant.id}].`);
 		}
 		for (const q of stock)
@@ -360,7 +385,8 @@ function metafieldsSet({ metafields }, context) {
 	const { store } = context;
 	const refuse = (list) => ({ metafields: [], userErrors: list });
 	if (metafields.length > METAFIELDS_MAX)
-		return refuse([{ ...error(['metafields'], `Exceeded the maximum metafields input limit of ${METAFIELDS_MAX}.`, 'LESS_THAN_OR_EQUAL_TO'), elementIndex: null }]);
+		return refuse([{ ...error(['metafields'], `Exceeded the maximum metafields input limit of ${METAFIELDS_MAX}.`,
+			'LESS_THAN_OR_EQUAL_TO'), elementIndex: null }]);
 	const errors = [];
 	metafields.forEach((m, k) => {
 		const path = ['metafields', String(k)];
@@ -376,7 +402,8 @@ function metafieldsSet({ metafields }, context) {
 		if (m.value === '')
 			fail([...path, 'value'], 'can\'t be blank', 'BLANK');
 		if (m.compareDigest !== undefined && m.compareDigest !== (old ? store.digest(old) : null))
-			fail(path, 'The resource has been updated since it was loaded. Try again with an updated `compareDigest` value.', 'STALE_OBJECT');
+			fail(path, 'The resource has been updated since it was loaded. Try again with an updated `compareDigest` value.',
+				'STALE_OBJECT');
 	});
 	if (errors.length)
 		return refuse(errors);
@@ -385,9 +412,11 @@ function metafieldsSet({ metafields }, context) {
 		byOwner.set(m.ownerId, [...(byOwner.get(m.ownerId) || []), { ...m, namespace: m.namespace ?? 'custom' }]);
 	for (const [id, list] of byOwner) {
 		const owner = ownerOf(store, id);
-		store.change(owner.product || owner, 'product.update', by(context), (fields) => setMetafields(store, owner, list, fields, owner.product ? `variants[${owner.id}].` : ''));
+		store.change(owner.product || owner, 'product.update', by(context),
+			(fields) => setMetafields(store, owner, list, fields, owner.product ? `variants[${owner.id}].` : ''));
 	}
-	return { metafields: metafields.map((m) => ownerOf(store, m.ownerId).metafields.find((x) => x.namespace === (m.namespace ?? 'custom') && x.key === m.key)), userErrors: [] };
+	return { metafields: metafields.map((m) => ownerOf(store, m.ownerId).metafields.find((x) => x.namespace === (m.namespace ?? 'custom')
+		&& x.key === m.key)), userErrors: [] };
 }
 
 function metafieldsDelete({ metafields }, context) {
@@ -397,7 +426,8 @@ function metafieldsDelete({ metafields }, context) {
 		const old = owner && owner.metafields.find((x) => x.namespace === m.namespace && x.key === m.key);
 		if (!old)
 			return null;
-		store.change(owner.product || owner, 'product.update', by(context), (fields) => setMetafields(store, owner, [{ ...m, value: null }], fields, owner.product ? `variants[${owner.id}].` : ''));
+		store.change(owner.product || owner, 'product.update', by(context),
+			(fields) => setMetafields(store, owner, [{ ...m, value: null }], fields, owner.product ? `variants[${owner.id}].` : ''));
 		return { ownerId: m.ownerId, namespace: m.namespace, key: m.key };
 	});
 	return { deletedMetafields: deleted, userErrors: [] };
@@ -413,17 +443,21 @@ function publish(on) {
 		const wanted = input.map((p) => numberOf(p.publicationId));
 		const strange = wanted.findIndex((n) => !context.store.publications.some((p) => p.id === n));
 		if (strange >= 0)
-			return { publishable: null, shop: context.options, userErrors: [error(['input', String(strange), 'publicationId'], 'Publication does not exist or is not publishable')] };
+			return { publishable: null, shop: context.options,
+				userErrors: [error(['input', String(strange), 'publicationId'], 'Publication does not exist or is not publishable')] };
 		context.store.change(product, 'product.update', by(context), (fields) => {
 			const next = on ? [...new Set([...product.publications, ...wanted])] : product.publications.filter((n) => !wanted.includes(n));
 			context.store.set(product, 'publications', next, fields);
 		});
-		return { publishable: Object.assign(Object.create(product), { __typename: 'Product', origin: product }), shop: context.options, userErrors: [] };
+		return { publishable: Object.assign(Object.create(product), { __typename: 'Product', origin: product }), shop: context.options,
+			userErrors: [] };
 	};
 }
 
 module.exports = {
 	by, variantValues,
-	mutations: { productCreate, productUpdate, productDelete, productSet, productVariantsBulkCreate: createVariants, productVariantsBulkUpdate: updateVariants,
-		productVariantsBulkDelete: deleteVariants, metafieldsSet, metafieldsDelete, publishablePublish: publish(true), publishableUnpublish: publish(false) },
+	mutations: { productCreate, productUpdate, productDelete, productSet, productVariantsBulkCreate: createVariants,
+		productVariantsBulkUpdate: updateVariants,
+		productVariantsBulkDelete: deleteVariants, metafieldsSet, metafieldsDelete, publishablePublish: publish(true),
+			publishableUnpublish: publish(false) },
 };

@@ -46,8 +46,10 @@ function prepare(text) {
 		if (!(error instanceof graphql.GraphQLError))
 			throw error;
 		const at = error.locations ? error.locations[0] : { line: 1, column: 1 };
-		const what = /Unexpected <EOF>|found <EOF>/.test(error.message) ? 'unexpected end of file' : error.message.replace(/^Syntax Error: /, '');
-		result = { errors: [{ message: `syntax error, ${what} at [${at.line}, ${at.column}]`, locations: [at], extensions: { code: 'PARSE_ERROR' } }] };
+		const what = /Unexpected <EOF>|found <EOF>/.test(error.message) ? 'unexpected end of file'
+			: error.message.replace(/^Syntax Error: /, '');
+		result = { errors: [{ message: `syntax error, ${what} at [${at.line}, ${at.column}]`, locations: [at],
+			extensions: { code: 'PARSE_ERROR' } }] };
 	}
 	if (documents.size > 1000)
 		documents.clear();
@@ -91,13 +93,16 @@ const WORDINGS = [
 		{ code: 'undefinedField', typeName: m[2], fieldName: m[1] }]],
 	[/^Unknown argument "(.+?)" on field "(.+?)\.(.+?)"/, (m) => [`Field '${m[3]}' doesn't accept argument '${m[1]}'`,
 		{ code: 'argumentNotAccepted', name: m[3], typeName: 'Field', argumentName: m[1] }]],
-	[/^Variable "\$(.+?)" is never used(?: in operation "(.+?)")?/, (m) => [`Variable $${m[1]} is declared by ${m[2] || 'anonymous query'} but not used`,
+	[/^Variable "\$(.+?)" is never used(?: in operation "(.+?)")?/,
+		(m) => [`Variable $${m[1]} is declared by ${m[2] || 'anonymous query'} but not used`,
 		{ code: 'variableNotUsed', variableName: m[1] }]],
-	[/^Variable "\$(.+?)" is not defined(?: by operation "(.+?)")?/, (m) => [`Variable $${m[1]} is used by ${m[2] || 'anonymous query'} but not declared`,
+	[/^Variable "\$(.+?)" is not defined(?: by operation "(.+?)")?/,
+		(m) => [`Variable $${m[1]} is used by ${m[2] || 'anonymous query'} but not declared`,
 		{ code: 'variableNotDefined', variableName: m[1] }]],
 	[/^Field "(.+?)" argument "(.+?)" of type "(.+?)" is required/, (m) => [`Field '${m[1]}' is missing required arguments: ${m[2]}`,
 		{ code: 'missingRequiredArguments', className: 'Field', name: m[1], arguments: m[2] }]],
-	[/^Directive "@(.+?)" argument "(.+?)" of type "(.+?)" is required/, (m) => [`Directive '${m[1]}' is missing required arguments: ${m[2]}`,
+	[/^Directive "@(.+?)" argument "(.+?)" of type "(.+?)" is required/,
+		(m) => [`Directive '${m[1]}' is missing required arguments: ${m[2]}`,
 		{ code: 'missingRequiredArguments', className: 'Directive', name: m[1], arguments: m[2] }]],
 	[/^Unknown directive "@(.+?)"/, (m) => [`Directive @${m[1]} is not defined`, { code: 'undefinedDirective', directiveName: m[1] }]],
 	[/^Field "(.+?)" of type "(.+?)" must have a selection/, (m) => [
@@ -111,7 +116,8 @@ const WORDINGS = [
 	[/^Field "(.+?)\.(.+?)" of required type "(.+?)" was not provided/, (m) => [
 		`Argument '${m[2]}' on InputObject '${m[1]}' is required. Expected type ${m[3]}`,
 		{ code: 'missingRequiredInputObjectAttribute', argumentName: m[2], argumentType: m[3], inputObjectType: m[1] }]],
-	[/^Unknown type "(.+?)"/, (m) => [`No such type ${m[1]}, so it can't be a fragment condition`, { code: 'undefinedType', typeName: m[1] }]],
+	[/^Unknown type "(.+?)"/, (m) => [`No such type ${m[1]}, so it can't be a fragment condition`,
+		{ code: 'undefinedType', typeName: m[1] }]],
 	[/^Variable "\$(.+?)" of type "(.+?)" used in position expecting type "(.+?)"/, (m) => [
 		`Type mismatch on variable $${m[1]} (${m[2]} / ${m[3]})`, { code: 'variableMismatch', variableName: m[1], typeName: m[2] }]],
 ];
@@ -137,7 +143,8 @@ const EXPLANATIONS = [
 	[/^Field "?(.+?)"? of required type/, () => 'Expected value to not be null'],
 	[/^Expected type "(.+?)"/, (m) => `Expected ${m[1]}`],
 	[/^(Int|Float|Boolean|String|ID) cannot represent.*?: (.*)$/, (m) => `Could not coerce value ${m[2]} to ${m[1]}`],
-	[/^Value "(.+?)" does not exist in "(.+?)" enum/, (m) => `Expected "${m[1]}" to be one of: ${schema.getType(m[2]).getValues().map((v) => v.name).join(', ')}`],
+	[/^Value "(.+?)" does not exist in "(.+?)" enum/, (m) =>
+		`Expected "${m[1]}" to be one of: ${schema.getType(m[2]).getValues().map((v) => v.name).join(', ')}`],
 ];
 
 // The operation's variables, coerced; or errors in Shopify's form (INVALID_VARIABLE).

@@ -102,7 +102,8 @@ function terms(node, out = []) {
 // ---- matching ------------------------------------------------------------------------------------------------------------------
 
 // Microseconds of a time in a query: ISO, or a date, or "now"; NaN where it is none.
-const timeOf = (text, now) => (text === 'now' ? now : Date.parse(/[zZ]|[+-]\d\d:?\d\d$/.test(text) || !text.includes('T') ? text : `${text}Z`) * 1000);
+const timeOf = (text, now) => (text === 'now' ? now : Date.parse(/[zZ]|[+-]\d\d:?\d\d$/.test(text) || !text.includes('T') ? text
+	: `${text}Z`) * 1000);
 
 function compare(a, comparator, b) {
 	return comparator === '>' ? a > b : comparator === '>=' ? a >= b : comparator === '<' ? a < b : comparator === '<=' ? a <= b : a === b;
@@ -131,23 +132,32 @@ const stock = (v) => v.levels.reduce((sum, l) => sum + l.available, 0);
 
 const TESTS = {
 	product: {
-		id: number((p) => p.id), updated_at: time((p) => p.updated), created_at: time((p) => p.created), published_at: time((p) => p.published),
-		title: words((p) => p.title), handle: text((p) => p.handle), vendor: text((p) => p.vendor), product_type: text((p) => p.productType),
-		status: text((p) => p.status), tag: text((p) => p.tags), tag_not: (term, c) => { const has = text((p) => p.tags)(term, c); return (p) => !has(p); },
-		sku: text((p) => p.variants.map((v) => v.sku)), barcode: text((p) => p.variants.map((v) => v.barcode)), variant_id: number((p) => p.variants.map((v) => v.id)),
+		id: number((p) => p.id), updated_at: time((p) => p.updated), created_at: time((p) => p.created),
+			published_at: time((p) => p.published),
+		title: words((p) => p.title), handle: text((p) => p.handle), vendor: text((p) => p.vendor),
+			product_type: text((p) => p.productType),
+		status: text((p) => p.status), tag: text((p) => p.tags),
+			tag_not: (term, c) => { const has = text((p) => p.tags)(term, c); return (p) => !has(p); },
+		sku: text((p) => p.variants.map((v) => v.sku)), barcode: text((p) => p.variants.map((v) => v.barcode)),
+			variant_id: number((p) => p.variants.map((v) => v.id)),
 		inventory_total: number((p) => p.variants.reduce((sum, v) => sum + stock(v), 0)),
 		default: words((p) => [p.title, p.vendor, p.productType, ...p.tags, ...p.variants.map((v) => `${v.sku} ${v.barcode}`)].join('\n')),
 	},
 	variant: {
-		id: number((v) => v.id), updated_at: time((v) => v.updated), sku: text((v) => v.sku), barcode: text((v) => v.barcode), product_id: number((v) => v.product.id),
+		id: number((v) => v.id), updated_at: time((v) => v.updated), sku: text((v) => v.sku), barcode: text((v) => v.barcode),
+			product_id: number((v) => v.product.id),
 		title: words((v) => v.product.title), vendor: text((v) => v.product.vendor), product_type: text((v) => v.product.productType),
 		product_status: text((v) => v.product.status), inventory_quantity: number(stock), tag: text((v) => v.product.tags),
 		default: words((v) => `${v.product.title}\n${v.sku}\n${v.barcode}`),
 	},
-	item: { id: number((v) => v.itemId), sku: text((v) => v.sku), updated_at: time((v) => v.itemUpdated), created_at: time((v) => v.created) },
-	level: { id: number((l) => l.location.id), inventory_item_id: number((l) => l.item.itemId), updated_at: time((l) => l.updated), created_at: time((l) => l.created) },
-	event: { id: number((e) => e.id), action: text((e) => e.action), subject_type: text((e) => e.subjectType), created_at: time((e) => e.created) },
-	bulk: { id: number((b) => b.id), status: text((b) => b.status), operation_type: text((b) => b.type), created_at: time((b) => b.created) },
+	item: { id: number((v) => v.itemId), sku: text((v) => v.sku), updated_at: time((v) => v.itemUpdated),
+		created_at: time((v) => v.created) },
+	level: { id: number((l) => l.location.id), inventory_item_id: number((l) => l.item.itemId), updated_at: time((l) => l.updated),
+		created_at: time((l) => l.created) },
+	event: { id: number((e) => e.id), action: text((e) => e.action), subject_type: text((e) => e.subjectType),
+		created_at: time((e) => e.created) },
+	bulk: { id: number((b) => b.id), status: text((b) => b.status), operation_type: text((b) => b.type),
+		created_at: time((b) => b.created) },
 	location: { name: words((l) => l.name), default: words((l) => l.name) },
 	webhook: { id: number((w) => w.id) },
 };
@@ -174,7 +184,8 @@ function matcher(kind, type, field, query, context, path) {
 			return null;
 		}
 		if (!TESTS[kind][node.field])
-			throw new GraphQLError(`The double does not search ${type}.${field} by ${node.field}`, { extensions: { code: 'NOT_IN_DOUBLE' } });
+			throw new GraphQLError(`The double does not search ${type}.${field} by ${node.field}`,
+				{ extensions: { code: 'NOT_IN_DOUBLE' } });
 		return TESTS[kind][node.field](node, { now: context.store.now() });
 	};
 	const test = build(tree);
@@ -186,7 +197,8 @@ function matcher(kind, type, field, query, context, path) {
 // ---- pages ---------------------------------------------------------------------------------------------------------------------
 
 // 2026-07-11 19:12:53.198186, as in Shopify's cursors.
-const microTime = (us) => new Date(Math.floor(us / 1000)).toISOString().replace('T', ' ').replace(/\.\d+Z$/, '') + '.' + String(us % 1e6).padStart(6, '0');
+const microTime = (us) => new Date(Math.floor(us / 1000)).toISOString().replace('T', ' ').replace(/\.\d+Z$/,
+	'') + '.' + String(us % 1e6).padStart(6, '0');
 const fromMicroTime = (value) => Date.parse(`${value.slice(0, 19).replace(' ', 'T')}Z`) * 1000 + Number(value.slice(20, 26) || 0);
 
 const encode = (last_id, last_value) => Buffer.from(JSON.stringify({ last_id, last_value })).toString('base64');
@@ -207,15 +219,18 @@ const byTime = (get) => ({ value: get, cursor: microTime, parse: fromMicroTime }
 const byText = (get) => ({ value: (row) => String(get(row) ?? ''), cursor: String, parse: String });
 const byNumber = (get) => ({ value: get, cursor: String, parse: Number });
 const ORDERS = {
-	product: { ID: byId, RELEVANCE: byId, UPDATED_AT: byTime((p) => p.updated), CREATED_AT: byTime((p) => p.created), PUBLISHED_AT: byTime((p) => p.published),
+	product: { ID: byId, RELEVANCE: byId, UPDATED_AT: byTime((p) => p.updated), CREATED_AT: byTime((p) => p.created),
+		PUBLISHED_AT: byTime((p) => p.published),
 		TITLE: byText((p) => p.title), VENDOR: byText((p) => p.vendor), PRODUCT_TYPE: byText((p) => p.productType),
 		INVENTORY_TOTAL: byNumber((p) => p.variants.reduce((sum, v) => sum + stock(v), 0)) },
-	variant: { ID: byId, RELEVANCE: byId, POSITION: byNumber((v) => v.position), SKU: byText((v) => v.sku), INVENTORY_QUANTITY: byNumber(stock) },
+	variant: { ID: byId, RELEVANCE: byId, POSITION: byNumber((v) => v.position), SKU: byText((v) => v.sku),
+		INVENTORY_QUANTITY: byNumber(stock) },
 	item: { ID: { ...byId, value: (v) => v.itemId } },
 	level: { ID: byNumber((l) => l.location.id) },
 	location: { ID: byId, NAME: byText((l) => l.name), RELEVANCE: byId },
 	event: { ID: byId, CREATED_AT: byTime((e) => e.created) },
-	bulk: { ID: byId, CREATED_AT: byTime((b) => b.created), COMPLETED_AT: byTime((b) => b.completed || 0), STATUS: byText((b) => b.status) },
+	bulk: { ID: byId, CREATED_AT: byTime((b) => b.created), COMPLETED_AT: byTime((b) => b.completed || 0),
+		STATUS: byText((b) => b.status) },
 	webhook: { ID: byId, CREATED_AT: byTime((w) => w.created) },
 	media: { ID: byId, POSITION: null }, metafield: { ID: byId }, publication: { ID: byId },
 };

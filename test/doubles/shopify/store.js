@@ -29,7 +29,8 @@ function money(value) {
 }
 
 // Words of a title in a URL.
-const slug = (text) => String(text).toLowerCase().normalize('NFKD').replace(/[\u0300-\u036f]/g, '').replace(/[^a-z0-9]+/g, '-').replace(/^-+|-+$/g, '');
+const slug = (text) => String(text).toLowerCase().normalize('NFKD').replace(/[\u0300-\u036f]/g, '').replace(/[^a-z0-9]+/g,
+	'-').replace(/^-+|-+$/g, '');
 
 // What Shopify does to HTML that is written: scripts and handlers go, void tags lose their slash, names become small letters.
 function sanitise(html) {
@@ -37,7 +38,8 @@ function sanitise(html) {
 		.replace(/<(script|style|iframe)\b[^>]*>[\s\S]*?<\/\1\s*>/gi, '')
 		.replace(/<!--[\s\S]*?-->/g, '')
 		.replace(/<(\/?)([a-zA-Z][a-zA-Z0-9]*)((?:"[^"]*"|'[^']*'|[^>"'])*)>/g, (tag, close, name, rest) => '<' + close + name.toLowerCase()
-			+ rest.replace(/\s*\/\s*$/, '').replace(/\son[a-z]+\s*=\s*("[^"]*"|'[^']*'|[^\s>]+)/gi, '').replace(/='([^'"]*)'/g, '="$1"') + '>')
+			+ rest.replace(/\s*\/\s*$/, '').replace(/\son[a-z]+\s*=\s*("[^"]*"|'[^']*'|[^\s>]+)/gi, '').replace(/='([^'"]*)'/g,
+				'="$1"') + '>')
 		.trim();
 }
 
@@ -67,7 +69,8 @@ class Store {
 		this.events = [];
 		this.last = FIRST;
 		this.next = { Product: 7000000000001, ProductVariant: 41000000000001, InventoryItem: 43000000000001, Location: 60000000001,
-			ProductOption: 9000000000001, ProductOptionValue: 5000000000001, MediaImage: 33000000000001, Metafield: 25000000000001, Event: 90000000000001,
+			ProductOption: 9000000000001, ProductOptionValue: 5000000000001, MediaImage: 33000000000001, Metafield: 25000000000001,
+				Event: 90000000000001,
 			InventoryAdjustmentGroup: 1, WebhookSubscription: 1100000000001, BulkOperation: 4300000000001 };
 		this.version = 0;           // one more with each change: caches know by it that they are old
 		this.sortedLists = new Map();
@@ -113,7 +116,8 @@ class Store {
 			return this.product(id);
 		if (handle)
 			return this.handles.get(handle);
-		const same = (m) => m.key === customId.key && m.value === customId.value && (!customId.namespace || m.namespace === customId.namespace);
+		const same = (m) => m.key === customId.key && m.value === customId.value
+			&& (!customId.namespace || m.namespace === customId.namespace);
 		return [...this.products.values()].find((p) => p.metafields.some(same));
 	}
 
@@ -139,10 +143,12 @@ class Store {
 	makeProduct(v, at) {
 		const id = v.id ?? this.newId('Product');
 		const product = {
-			id, title: v.title, handle: this.handleFor(v.title, v.handle), descriptionHtml: sanitise(v.descriptionHtml), vendor: v.vendor ?? this.options.shop_name,
+			id, title: v.title, handle: this.handleFor(v.title, v.handle), descriptionHtml: sanitise(v.descriptionHtml),
+				vendor: v.vendor ?? this.options.shop_name,
 			productType: v.productType ?? '', status: v.status ?? 'ACTIVE', tags: tagList(v.tags), templateSuffix: v.templateSuffix ?? null,
 			seo: { title: v.seo?.title || null, description: v.seo?.description || null }, category: v.category ?? null,
-			created: at, updated: at, published: at, options: [], variants: [], media: [], metafields: [], publications: [this.publications[0].id],
+			created: at, updated: at, published: at, options: [], variants: [], media: [], metafields: [],
+				publications: [this.publications[0].id],
 		};
 		for (const file of v.images || [])
 			this.addMedia(product, file);
@@ -284,8 +290,10 @@ class Store {
 		this.handles.delete(product.handle);
 		this.version++;
 		const at = this.tick();
-		this.events.push({ __typename: 'BasicEvent', id: this.newId('Event'), action: 'destroy', subjectType: 'PRODUCT', subjectId: product.id,
-			created: at, message: `${by.app || 'Merchant'} deleted product: ${product.title}.`, author: by.app || 'Merchant', app: !!by.app });
+		this.events.push({ __typename: 'BasicEvent', id: this.newId('Event'), action: 'destroy', subjectType: 'PRODUCT',
+			subjectId: product.id,
+			created: at, message: `${by.app || 'Merchant'} deleted product: ${product.title}.`, author: by.app || 'Merchant',
+				app: !!by.app });
 		this.effect('product.delete', by, product, { title: [product.title, null] }, at);
 	}
 
@@ -294,7 +302,8 @@ class Store {
 	// or inventory.  Returns whether anything changed.
 	change(product, kind, by, edit) {
 		const fields = {}, variants = new Set();
-		const before = this.lagging() && product.indexed === undefined ? { ...product, variants: product.variants.map((v) => ({ ...v })) } : undefined;
+		const before = this.lagging() && product.indexed === undefined ? { ...product, variants: product.variants.map((v) => ({ ...v })) }
+			: undefined;
 		edit(fields, variants);
 		if (kind !== 'product.create' && Object.keys(fields).length === 0)
 			return false;
@@ -303,13 +312,16 @@ class Store {
 		product.updated = at;
 		for (const variant of variants) {
 			variant.updated = at;
-			if (kind === 'inventory' || Object.keys(fields).some((f) => /cost|weight|sku|tracked|requiresShipping|country|harmonised/.test(f)))
+			if (kind === 'inventory' || Object.keys(fields).some((f) =>
+				/cost|weight|sku|tracked|requiresShipping|country|harmonised/.test(f)))
 				variant.itemUpdated = at;
 		}
 		this.version++;
 		if (kind === 'product.create')
-			this.events.push({ __typename: 'BasicEvent', id: this.newId('Event'), action: 'create', subjectType: 'PRODUCT', subjectId: product.id,
-				created: at, message: `${by.app || 'Merchant'} added a new product: ${product.title}.`, author: by.app || 'Merchant', app: !!by.app });
+			this.events.push({ __typename: 'BasicEvent', id: this.newId('Event'), action: 'create', subjectType: 'PRODUCT',
+				subjectId: product.id,
+				created: at, message: `${by.app || 'Merchant'} added a new product: ${product.title}.`, author: by.app || 'Merchant',
+					app: !!by.app });
 		this.effect(kind, by, product, fields, at);
 		return true;
 	}
@@ -363,14 +375,19 @@ class Store {
 			const p = products.product(seed, i);
 			const time = at + (i - from + 1) * 1000003;
 			const product = this.makeProduct({
-				title: p.title, handle: p.handle, descriptionHtml: `<p>${p.sentence(20)} ${p.sentence(21)}</p>`, vendor: p.brand, productType: p.type,
-				tags: [p.type, p.color], status: i % 50 === 9 ? 'DRAFT' : 'ACTIVE', images: [{ src: `https://images.example.com/${p.sku}.jpg`, alt: p.title.slice(0, 40) }],
+				title: p.title, handle: p.handle, descriptionHtml: `<p>${p.sentence(20)} ${p.sentence(21)}</p>`, vendor: p.brand,
+					productType: p.type,
+				tags: [p.type, p.color], status: i % 50 === 9 ? 'DRAFT' : 'ACTIVE',
+					images: [{ src: `https://images.example.com/${p.sku}.jpg`, alt: p.title.slice(0, 40) }],
 				options: variants > 1 ? [{ name: 'Pack' }] : undefined,
 			}, time);
 			for (let v = 0; v < variants; v++) {
 				const number = products.variantSku(p.sku, v);
-				const variant = this.makeVariant(product, { sku: sku_prefix ? number.replace(/^CWS-/, sku_prefix) : number, barcode: v === 0 ? p.gtin : '', price: (p.cents + v * 100) / 100,
-					cost: Math.round(p.cents * 0.6) / 100, weight: { value: p.grams, unit: 'GRAMS' }, options: variants > 1 ? [`Size ${v + 1}`] : undefined }, time);
+				const variant = this.makeVariant(product,
+					{ sku: sku_prefix ? number.replace(/^CWS-/, sku_prefix) : number, barcode: v === 0 ? p.gtin : '',
+					price: (p.cents + v * 100) / 100,
+					cost: Math.round(p.cents * 0.6) / 100, weight: { value: p.grams, unit: 'GRAMS' }, options: variants > 1
+						? [`Size ${v + 1}`] : undefined }, time);
 				places.forEach((place, k) => this.addLevel(variant, place, products.mix(seed, i * 8 + v, 40 + k) % 60, time));
 			}
 			this.put(product);
@@ -382,7 +399,8 @@ class Store {
 	add(v, by) {
 		const at = v.updatedAt ? Date.parse(v.updatedAt) * 1000 : by ? this.tick() : ++this.last;
 		this.last = Math.max(this.last, at);
-		const product = this.makeProduct({ ...v, options: v.options && v.options.map((o) => (typeof o === 'string' ? { name: o } : o)) }, at);
+		const product = this.makeProduct({ ...v, options: v.options && v.options.map((o) => (typeof o === 'string' ? { name: o } : o)) },
+			at);
 		for (const variant of v.variants && v.variants.length ? v.variants : [{}])
 			this.makeVariant(product, variant, at);
 		this.put(product);

@@ -47,8 +47,15 @@ sub edit { my ($self, @changes) = @_; my $done = $self->ask('/_edit', \@changes)
 sub products { my ($self, @ids) = @_; $self->ask('/_products' . (@ids ? '?id=' . join(',', @ids) : '')) }
 sub product { my ($self, $id) = @_; $self->products($id)->[0] }
 
-# Takes pending webhooks: a list of { topic, headers, body }; options as in take() of test/doubles/shopify/webhooks.js.
-sub webhooks { my ($self, %how) = @_; @{ $self->ask('/_webhooks', \%how) } }
+# Takes pending webhooks: a list of { topic, headers, body }, body as the bytes that are signed; options as in take() of
+# test/doubles/shopify/webhooks.js.
+sub webhooks
+{
+	my ($self, %how) = @_;
+	my @taken = @{ $self->ask('/_webhooks', \%how) };
+	utf8::encode($_->{body}) for @taken;
+	return @taken;
+}
 
 # One GraphQL request; returns the decoded body, with the HTTP status and headers under _status and _headers.
 sub graphql
