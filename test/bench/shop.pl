@@ -99,7 +99,7 @@ my $fetched = time - $start;
 $start = time;
 ask("CREATE TABLE lines (line jsonb)");
 system('psql', '-Xq', '-d', 'bench', '-c', "\\copy lines FROM '$work/lines.jsonl' WITH (FORMAT csv, QUOTE E'\\x01', DELIMITER E'\\x02')") == 0 or die "COPY failed\n";
-printf "shop: yardstick: COPY of the same %s lines (%.0f MB) takes %.1f s, the download alone %.1f s\n", ask('SELECT count(*) FROM lines'), -s("$work/lines.jsonl") / 1e6, time - $start, $fetched;
+printf "shop: yardstick: COPY of the same %s lines (%.0f MB) takes %.1f s, the download alone %.1f s\n", ask('SELECT count(*) FROM lines'), (-s "$work/lines.jsonl") / 1e6, time - $start, $fetched;
 ask('DROP TABLE lines');
 unlink "$work/lines.jsonl";
 
