@@ -249,16 +249,6 @@ $$;
 
 -- New ----------------------------------------------------------------------------------------------------------------------------
 
--- Rows of the mirror whose link a person has to decide: neither created nor compared until then.
-CREATE FUNCTION sync.shop_links_pending(connection text, mirror_ids bigint[]) RETURNS bigint[]
-LANGUAGE plpgsql STABLE SET search_path = '' AS $$
-BEGIN
-	RETURN ARRAY(SELECT s.product_no::bigint FROM sync.staging s
-				 WHERE s.connection = shop_links_pending.connection AND s.state = 'open' AND s.flags @> ARRAY['link_uncertain']
-				   AND s.product_no = ANY (mirror_ids));
-END
-$$;
-
 -- Products of the shop that the catalogue does not have: created, linked and agreed on, or staged where a SKU is another product's.
 CREATE FUNCTION sync.shop_create(run_id bigint, connection text, products sync.merge_product[]) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
