@@ -144,6 +144,10 @@ SELECT sync.shopify_gone('shop', ARRAY[99], 'event');
 SELECT w.* FROM sync.shopify_mirror_write('shop', NULL, now() - interval '1 hour', ARRAY[99], ARRAY[moment(60)], ARRAY['{"title": "from before it went"}'::jsonb], ARRAY['{}'::jsonb], ARRAY['{}'::jsonb]) w;
 SELECT title, gone, evidence FROM mirror WHERE id = 99;
 DELETE FROM sync.shopify_product WHERE remote_id = 99;
+-- Two answers of one second that were under way together: the product is asked for again.
+SELECT w.seen, w.written FROM sync.shopify_nodes_write('shop', NULL, now() - interval '1 minute', (SELECT jsonb_build_array(jsonb_set(node(i, 1, 20), '{title}', '"Of the same second"')) FROM item i WHERE id = 2)) w;
+SELECT kind, key FROM sync.job WHERE key LIKE 'shop/%';
+DELETE FROM sync.job;
 -- The stock of an item is all of it: a location that is not among its levels any more has none.
 SELECT sync.shopify_stock_write('shop', ARRAY['{"1001": {"1": {"available": 3, "updated_at": "2030-01-01T00:00:00Z"}, "2": {"available": 4}}}'::jsonb]);
 SELECT sync.shopify_stock_write('shop', ARRAY['{"1001": {"1": {"available": 9, "updated_at": "2029-01-01T00:00:00Z"}}}'::jsonb]);

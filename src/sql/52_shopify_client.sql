@@ -288,7 +288,8 @@ BEGIN
 		IF seconds <= horizon THEN
 			request := requests[i] || jsonb_build_object('start_at', present + make_interval(secs => seconds));
 			bucket.points_available := bucket.points_available - costs[i];
-			UPDATE sync.job j SET payload = j.payload || jsonb_build_object('points', costs[i]) WHERE j.id = job_ids[i];
+			UPDATE sync.job j SET payload = j.payload || jsonb_build_object('points', costs[i], 'asked', request -> 'start_at')
+			WHERE j.id = job_ids[i];
 		ELSE
 			request := jsonb_build_object('op', 'defer', 'retry_in', greatest(seconds - horizon / 2, 0.2));
 		END IF;
