@@ -13,7 +13,8 @@ CREATE TABLE item (id bigint PRIMARY KEY, title text NOT NULL, at timestamptz NO
 CREATE TABLE event (id serial, subject text, at timestamptz NOT NULL DEFAULT date_trunc('second', now()));
 CREATE TABLE once (id serial, pattern text, result jsonb DEFAULT '{"ok": true, "status": 200}', body text);
 CREATE TABLE asked (id serial, kind text, body jsonb);
-CREATE FUNCTION moment(seconds float8) RETURNS timestamptz LANGUAGE sql AS $$ SELECT date_trunc('second', now()) - interval '1 day' + make_interval(secs => seconds) $$;
+CREATE TABLE origin AS SELECT date_trunc('second', now()) - interval '1 day' AS at;
+CREATE FUNCTION moment(seconds float8) RETURNS timestamptz LANGUAGE sql AS $$ SELECT o.at + make_interval(secs => seconds) FROM origin o $$;
 CREATE FUNCTION shown(at timestamptz) RETURNS text LANGUAGE sql AS $$ SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') $$;
 CREATE FUNCTION gid(kind text, id bigint) RETURNS text LANGUAGE sql AS $$ SELECT format('gid://shopify/%s/%s', kind, id) $$;
 CREATE FUNCTION node(i item, first_variant integer, most integer) RETURNS jsonb LANGUAGE sql AS $$
