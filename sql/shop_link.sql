@@ -41,7 +41,7 @@ CREATE VIEW pg_temp.links AS
 	FROM sync.product_listing p LEFT JOIN sync.listing l ON l.product_listing_id = p.id WHERE p.connection = 'shop' GROUP BY p.id ORDER BY 1;
 CREATE VIEW pg_temp.questions AS
 	SELECT (evidence ->> 'remote_id')::bigint AS remote_id, product_id, product_no, state, decision, flags, links, confidence BETWEEN 0.5 AND 1 AS sane,
-		   reason FROM sync.staging ORDER BY id;
+		   regexp_replace(reason, '\([01]\.?\d*\)', '(…)') AS reason FROM sync.staging ORDER BY id;
 -- All jobs of the run's phase, one after another.
 CREATE FUNCTION pg_temp.work() RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -95,7 +95,7 @@ SELECT remote_id, product_id, flags, sane, reason FROM pg_temp.questions;
 -- Not sure: a person is asked, and meanwhile the product is neither asked about again, nor created, nor compared.
 SELECT pg_temp.product(6, 'Fellowes Powershred 99Ci 18-sheet cross-cut paper shredder, 9 gallon, black', 'Fellowes', '[{"sku": "FEL-3227901", "mpn": "3227901", "price": 299}]');
 SELECT pg_temp.product(7, 'Kreg pocket hole jig 520PRO', 'Kreg', '[{"sku": "KR-520", "mpn": "KPHJ520PRO", "price": 99, "options": {"Size": "Standard"}}]');
-SELECT pg_temp.seen(7, '{"title": "Paper shredder Fellowes cross-cut 18 sheets", "vendor": "Fellowes", "variants": {"71": {"sku": "SHRED", "price": 310}}}');
+SELECT pg_temp.seen(7, '{"title": "Paper shredder for the office, black", "vendor": "Fellowes", "variants": {"71": {"sku": "SHRED", "price": 310}}}');
 SELECT pg_temp.seen(8, '{"title": "Jig for woodworkers", "vendor": "Kreg", "variants": {"81": {"sku": "JIG", "price": 105, "options": {"Size": "Standard"}}}}');
 SELECT pg_temp.link(7, 8);
 SELECT * FROM pg_temp.questions;

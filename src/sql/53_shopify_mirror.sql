@@ -5,9 +5,9 @@
 
 -- Writes products as the shop has them, many in a statement, in the order of their numbers (two writers then never wait for each other in
 -- a circle).  as_of: when the shop was asked, for a whole reading when it began.  Arrays are parallel; stocks: by inventory item and
--- location {"available", "updated_at"}.  Returns how many were written, and of how many the content changed.
+-- location {"available", "updated_at"}.  Returns how many were written, of how many the content changed, and how many levels of stock did.
 CREATE FUNCTION sync.shopify_mirror_write(connection text, crawl_id bigint, as_of timestamptz, remote_ids bigint[], updated_at timestamptz[],
-	documents jsonb[], variants jsonb[], stocks jsonb[], OUT written bigint, OUT changed bigint)
+	documents jsonb[], variants jsonb[], stocks jsonb[], OUT written bigint, OUT changed bigint, OUT levels bigint)
 LANGUAGE plpgsql SET search_path = '' SET jit = off SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
 DECLARE
@@ -43,16 +43,19 @@ BEGIN
 	  AND m.remote_id = ANY (remote_ids) AND m.remote_id <> ALL (coalesce(taken, '{}')) AND m.gone_since IS NULL;
 	SELECT count(*) - due_before INTO changed FROM sync.shopify_product m
 	WHERE m.connection = shopify_mirror_write.connection AND m.remote_id = ANY (remote_ids) AND m.merge_due;
-	PERFORM sync.shopify_stock_write(shopify_mirror_write.connection, stocks);
+	levels := sync.shopify_stock_write(shopify_mirror_write.connection, stocks);
 END
 $$;
 COMMENT ON FUNCTION sync.shopify_mirror_write(text, bigint, timestamptz, bigint[], timestamptz[], jsonb[], jsonb[], jsonb[]) IS
 'The one place that writes products of a shop into the mirror, unless what is there is newer; marks what changed as merge_due.';
 
--- Levels of stock: {"ITEM": {"LOCATION": {"available": n, "updated_at": time}}}.  Each has all the levels of its items.
-CREATE FUNCTION sync.shopify_stock_write(connection text, stocks jsonb[]) RETURNS void
+-- Levels of stock: {"ITEM": {"LOCATION": {"available": n, "updated_at": time}}}.  Each has all the levels of its items.  Returns how many are
+-- other than before.
+CREATE FUNCTION sync.shopify_stock_write(connection text, stocks jsonb[]) RETURNS bigint
 LANGUAGE plpgsql SET search_path = '' SET jit = off SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
+DECLARE
+	n bigint;
 BEGIN
 	WITH item AS MATERIALIZED (
 		SELECT e.key::bigint AS id, e.value AS levels
@@ -64,20 +67,25 @@ BEGIN
 		ORDER BY i.id, l.key, (l.value ->> 'updated_at')::timestamptz DESC NULLS LAST),
 	gone AS (
 		DELETE FROM sync.shopify_stock x USING item i
-		WHERE x.connection = shopify_stock_write.connection AND x.inventory_item_id = i.id AND NOT i.levels ? x.location_id::text)
-	INSERT INTO sync.shopify_stock AS x (connection, inventory_item_id, location_id, available, remote_updated_at)
-	SELECT shopify_stock_write.connection, l.id, l.location_id, l.available, l.at FROM level l ORDER BY l.id, l.location_id
-	ON CONFLICT (connection, inventory_item_id, location_id) DO UPDATE SET
-		available = excluded.available, remote_updated_at = excluded.remote_updated_at, seen_at = now()
-	WHERE coalesce(excluded.remote_updated_at >= x.remote_updated_at, true)
-	  AND (excluded.available, excluded.remote_updated_at) IS DISTINCT FROM (x.available, x.remote_updated_at);
+		WHERE x.connection = shopify_stock_write.connection AND x.inventory_item_id = i.id AND NOT i.levels ? x.location_id::text
+		RETURNING 1),
+	written AS (
+		INSERT INTO sync.shopify_stock AS x (connection, inventory_item_id, location_id, available, remote_updated_at)
+		SELECT shopify_stock_write.connection, l.id, l.location_id, l.available, l.at FROM level l ORDER BY l.id, l.location_id
+		ON CONFLICT (connection, inventory_item_id, location_id) DO UPDATE SET
+			available = excluded.available, remote_updated_at = excluded.remote_updated_at, seen_at = now()
+		WHERE coalesce(excluded.remote_updated_at >= x.remote_updated_at, true)
+		  AND (excluded.available, excluded.remote_updated_at) IS DISTINCT FROM (x.available, x.remote_updated_at)
+		RETURNING 1)
+	SELECT (SELECT count(*) FROM gone) + (SELECT count(*) FROM written) INTO n;
+	RETURN n;
 END
 $$;
 
 -- Product nodes of a query, whole, into the mirror.  cut: those whose lists go on, which are not written but to be read by themselves.
 -- What cannot be used is counted and told of.
 CREATE FUNCTION sync.shopify_nodes_write(connection text, crawl_id bigint, as_of timestamptz, nodes jsonb,
-	OUT seen bigint, OUT written bigint, OUT changed bigint, OUT rejected bigint, OUT first_reject text, OUT newest timestamptz, OUT cut bigint[])
+	OUT seen bigint, OUT written bigint, OUT changed bigint, OUT rejected bigint, OUT first_reject text, OUT newest timestamptz, OUT cut bigint[], OUT levels bigint)
 LANGUAGE plpgsql SET search_path = '' SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
@@ -109,7 +117,7 @@ BEGIN
 	first_reject := part.first_reject;
 	newest := part.newest;
 	cut := coalesce(part.cut, '{}');
-	SELECT w.written, w.changed INTO written, changed FROM sync.shopify_mirror_write(shopify_nodes_write.connection, shopify_nodes_write.crawl_id,
+	SELECT w.written, w.changed, w.levels INTO written, changed, levels FROM sync.shopify_mirror_write(shopify_nodes_write.connection, shopify_nodes_write.crawl_id,
 		as_of, coalesce(part.ids, '{}'), part.at, part.documents, part.variants, part.stocks) w;
 END
 $$;

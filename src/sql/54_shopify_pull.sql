@@ -208,7 +208,7 @@ $$;
 -- How long the lists of a product are in a page: most products fit, what is cut short is read by itself.
 CREATE FUNCTION sync.shopify_lengths(connection text, OUT variants integer, OUT media integer, OUT metafields integer, OUT levels integer)
 LANGUAGE sql STABLE SET search_path = '' AS $$
-	SELECT 20, 20, 25, least(greatest(count(*), 1), 50)::integer
+	SELECT 20, 20, 25, least(count(*) + 1, 50)::integer
 	FROM sync.shopify_location l WHERE l.connection = shopify_lengths.connection AND l.active
 $$;
 
@@ -228,7 +228,7 @@ BEGIN
 			target.connection,
 			'query($delta: Boolean!, $query: String) { shop { id currencyCode myshopifyDomain }'
 			|| ' currentAppInstallation { accessScopes { handle } }'
-			|| ' locations(first: 250, includeInactive: true) { nodes { id name isActive } pageInfo { hasNextPage } }'
+			|| ' locations(first: 250, includeInactive: true, includeLegacy: true) { nodes { id name isActive } pageInfo { hasNextPage } }'
 			|| ' productsCount(query: $query, limit: null) @include(if: $delta) { count precision } }',
 			jsonb_build_object('delta', plan.mode = 'delta' AND plan.crawl_id IS NULL,
 				'query', 'updated_at:>=''' || sync.shopify_time_text(plan.updated_since) || ''''))],

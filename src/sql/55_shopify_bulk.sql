@@ -80,13 +80,16 @@ DECLARE
 	target record;
 BEGIN
 	FOR target IN
-		SELECT j.id, c.connection FROM sync.job j JOIN sync.shopify_crawl c ON c.id = (j.payload ->> 'crawl_id')::bigint
+		SELECT j.id, c.connection, j.attempt > 1 AND NOT j.payload ? 'looked' AS look
+		FROM sync.job j JOIN sync.shopify_crawl c ON c.id = (j.payload ->> 'crawl_id')::bigint
 		WHERE j.id = ANY (job_ids) AND c.finished_at IS NULL AND c.bulk_id IS NULL
 	LOOP
-		RETURN QUERY SELECT s.job_id, s.request FROM sync.shopify_schedule(target.connection, ARRAY[target.id], ARRAY[sync.shopify_request(
-			target.connection, 'mutation($query: String!) { bulkOperationRunQuery(query: $query, groupObjects: false)'
-			|| ' { bulkOperation { id status createdAt } userErrors { code field message } } }',
-			jsonb_build_object('query', sync.shopify_bulk_query()))], ARRAY[sync.shopify_cost('bulk')]) s;
+		-- One that was started, though its answer was lost, is not started again: few may run at a time.
+		RETURN QUERY SELECT s.job_id, s.request FROM sync.shopify_schedule(target.connection, ARRAY[target.id], ARRAY[CASE WHEN target.look
+			THEN sync.shopify_request(target.connection, '{ bulkOperations(first: 10, sortKey: CREATED_AT, reverse: true) { nodes { id status createdAt query } } }')
+			ELSE sync.shopify_request(target.connection, 'mutation($query: String!) { bulkOperationRunQuery(query: $query, groupObjects: false)'
+				|| ' { bulkOperation { id status createdAt } userErrors { code field message } } }',
+				jsonb_build_object('query', sync.shopify_bulk_query())) END], ARRAY[sync.shopify_cost('bulk')]) s;
 	END LOOP;
 END
 $$;
@@ -110,13 +113,18 @@ BEGIN
 		error := answer.error;
 		counts := '{}';
 		IF outcome IS NULL THEN
-			operation := answer.data #> '{bulkOperationRunQuery,bulkOperation}';
+			operation := CASE WHEN answer.data ? 'bulkOperations' THEN sync.shopify_bulk_lost(crawl.id, answer.data -> 'bulkOperations')
+							  ELSE answer.data #> '{bulkOperationRunQuery,bulkOperation}' END;
 			SELECT u.verdict, u.error INTO refused FROM sync.shopify_user_error(answer.data -> 'bulkOperationRunQuery') u;
 			IF FOUND AND refused.verdict IS NOT NULL THEN
 				-- As many run as may: our own of an earlier run, or another app's.
 				outcome := CASE refused.verdict WHEN 'throttled' THEN 'defer' WHEN 'retry' THEN 'retry' ELSE 'fail' END;
 				retry_in := CASE refused.verdict WHEN 'throttled' THEN make_interval(secs => 5 + 5 * random()) END;
 				error := refused.error;
+			ELSIF answer.data ? 'bulkOperations' AND operation IS NULL THEN
+				outcome := 'defer';
+				retry_in := interval '0';
+				UPDATE sync.job j SET payload = j.payload || '{"looked": true}' WHERE j.id = job_ids[i];
 			ELSIF sync.shopify_number(operation ->> 'id') IS NULL THEN
 				outcome := 'retry';
 				error := '{"class": "validation", "message": "Shopify did not say which bulk operation it started"}';
@@ -132,6 +140,16 @@ BEGIN
 		RETURN NEXT;
 	END LOOP;
 END
+$$;
+
+-- The operation that a reading started without learning its number, among the shop's newest; NULL where there is none.
+CREATE FUNCTION sync.shopify_bulk_lost(crawl_id bigint, list jsonb) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+	SELECT n FROM unnest(sync.shopify_list(list)) n JOIN sync.shopify_crawl c ON c.id = shopify_bulk_lost.crawl_id
+	WHERE regexp_replace(n ->> 'query', '\s', '', 'g') = regexp_replace(sync.shopify_bulk_query(), '\s', '', 'g')
+	  AND n ->> 'status' IN ('CREATED', 'RUNNING', 'COMPLETED') AND sync.shopify_time(n ->> 'createdAt') >= date_trunc('second', c.started_at)
+	  AND NOT EXISTS (SELECT FROM sync.shopify_crawl o WHERE o.connection = c.connection AND o.bulk_id = sync.shopify_number(n ->> 'id'))
+	ORDER BY n ->> 'createdAt' DESC LIMIT 1
 $$;
 
 -- Wait ---------------------------------------------------------------------------------------------------------------------------

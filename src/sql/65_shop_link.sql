@@ -17,7 +17,9 @@ BEGIN
 	INSERT INTO sync.job_kind (kind, network, class, batch, max_attempts, run_state, description) VALUES
 		('shopify_match', false, 3, 1, 5, 'matching', 'Products of a shop that are linked to none of the catalogue: by SKU, then by the matcher')
 	ON CONFLICT (kind) DO NOTHING;
-	CREATE INDEX IF NOT EXISTS staging_link_idx ON sync.staging (connection, state) WHERE flags @> '{link_uncertain}';
+	IF to_regclass('sync.staging_link_idx') IS NULL THEN
+		CREATE INDEX staging_link_idx ON sync.staging (connection, state) WHERE flags @> '{link_uncertain}';
+	END IF;
 
 	-- A link was rejected: another candidate is looked for, or the product is created.
 	CREATE OR REPLACE FUNCTION sync.staging_link_rejected() RETURNS trigger
@@ -107,7 +109,7 @@ $$;
 -- found is a new variant.
 CREATE FUNCTION sync.link_pairs(connection text, mirror_ids bigint[], product_ids bigint[])
 RETURNS TABLE (mirror_id bigint, remote_variant bigint, variant_id bigint, inventory_item bigint)
-LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = '' SET plan_cache_mode = 'force_custom_plan' SET jit = off AS $$
 #variable_conflict use_column
 BEGIN
 	RETURN QUERY
@@ -140,7 +142,7 @@ $$;
 
 -- Links these products of the mirror to those of the catalogue, and their variants.  One that somebody else linked meanwhile is left out.
 CREATE FUNCTION sync.link_make(connection text, mirror_ids bigint[], product_ids bigint[], linked_by text[]) RETURNS bigint[]
-LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
 	made bigint[];
@@ -197,7 +199,7 @@ $$;
 -- Links those whose SKUs say what they are: most of them are SKUs of one product here, none of another's, no barcode contradicts them, and
 -- either one of them is long enough not to be chance or the titles are the same.
 CREATE FUNCTION sync.link_exact(connection text, mirror_ids bigint[]) RETURNS bigint[]
-LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' SET work_mem = '64MB' AS $$
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' SET work_mem = '64MB' SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
 	chosen bigint[];
@@ -220,9 +222,9 @@ BEGIN
 				coalesce(@extschema@.sync_gtin(left(t.barcode, 64)) <> coalesce(v.gtin, @extschema@.sync_gtin(left(v.barcode, 64))), true) END), false))
 	SELECT array_agg(b.id), array_agg(b.product_id) INTO chosen, product_ids
 	FROM (SELECT DISTINCT ON (c.product_id) c.id, c.product_id
-		  FROM claim c JOIN sync.product p ON p.id = c.product_id
-		  WHERE c.product_id <> ALL (c.rejected) AND (c.longest >= 4 OR lower(c.title) = lower(p.title))
-		  ORDER BY c.product_id, c.hits DESC, lower(c.title) = lower(p.title) DESC NULLS LAST, c.status = 'active' DESC NULLS LAST, c.id) b;
+		  FROM (SELECT o.*, lower(o.title) = lower((SELECT p.title FROM sync.product p WHERE p.id = o.product_id)) AS same_title FROM claim o) c
+		  WHERE c.product_id <> ALL (c.rejected) AND (c.longest >= 4 OR c.same_title)
+		  ORDER BY c.product_id, c.hits DESC, c.same_title DESC NULLS LAST, c.status = 'active' DESC NULLS LAST, c.id) b;
 	IF chosen IS NULL THEN
 		RETURN '{}';
 	END IF;
@@ -262,7 +264,7 @@ $$;
 
 -- Links what was found, and stages what a person has to decide; run_id may be NULL, then nothing is staged.
 CREATE FUNCTION sync.link_settle(run_id bigint, connection text, matches sync.link_match[], OUT linked bigint, OUT uncertain bigint)
-LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' SET work_mem = '64MB' AS $$
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' SET work_mem = '64MB' SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
 	sure double precision := sync.setting_value(link_settle.connection, 'auto_approve_threshold')::double precision;

@@ -10,7 +10,8 @@
 //                    `unknown` (fields that this double does not know): a test fails on the last two
 //   GET /_log        the last 10,000 requests;   GET /_products[?id=N,N]  the shop's content, short
 //   POST /_seed      {"products": N, "variants": 2, "seed": S} or {"products": [..]};   POST /_edit  [{..}] changes by the merchant
-//   POST /_control   an object of options, and of commands: advance (seconds), index_advance (number or true), expire_tokens, fill_bucket, bulk
+//   POST /_control   an object of options, and of commands: advance (seconds), index_advance (number or true),
+//                    expire_tokens, fill_bucket (true or points), bulk ({id, status})
 //   GET /_webhooks   the pending deliveries, signed;   POST /_webhooks {"take": n, "order": "reverse", ..} takes them
 //   POST /_reset     forgets what was counted; {"shop": true}: the products too
 'use strict';

@@ -224,6 +224,17 @@ value("SELECT sync_cancel($run)");
 $shop->control(bulk_next => []);
 is(value("SELECT count(*) FROM sync.shopify_product WHERE gone_since IS NOT NULL"), 3, 'nothing more is gone');
 
+# The answer to the start of a bulk operation is lost: no second one is started.
+$shop->reset;
+$shop->control(latency_ms => 1000);
+$run = start('full');
+until_true("SELECT count(*) = 1 FROM sync.job WHERE kind = 'shopify_bulk_start' AND lease_owner IS NOT NULL", 'a bulk operation is asked for');
+$shop->control(truncate_next => 1);
+until_true("SELECT count(*) = 1 FROM sync.job WHERE kind = 'shopify_bulk_start' AND last_error IS NOT NULL", 'its answer is lost');
+$shop->control(latency_ms => 0);
+is($node->wait_run($run), 'complete', 'the run completes');
+is($shop->effects->{mutations}{bulkOperationRunQuery}, 1, 'with the one that was started');
+
 # Children apart from their parents, and a worker that dies while products are put together.
 settings(bulk_batch_products => 50);
 $shop->control(bulk_adjacent => JSON::PP::false);

@@ -58,11 +58,13 @@ function check(operation, fragments) {
 	walk(operation.selectionSet, schema.getQueryType(), 0, null);
 	if (nodes.length)
 		throw new Refused('All connection fields in a bulk query must select their contents using \'edges\' > \'node\', e.g: '
-			+ `'${nodes[0]} { edges { node {'. Selecting via 'nodes' is not supported. Invalid connection fields: '${nodes.join('\', \'')}'.`);
+			+ `'${nodes[0]} { edges { node {'. Selecting via 'nodes' is not supported. `
+			+ `Invalid connection fields: '${nodes.join('\', \'')}'.`);
 	if (connections === 0)
 		throw new Refused('Bulk queries must contain at least one connection.');
 	if (withoutId.length)
-		throw new Refused('The parent \'node\' field for a nested connection must select the \'id\' field without an alias and must be of \'ID\' return type. '
+		throw new Refused('The parent \'node\' field for a nested connection must select the \'id\' field without an alias '
+			+ 'and must be of \'ID\' return type. '
 			+ `Connection fields without 'id': ${withoutId.join(', ')}.`);
 	if (connections > 5)
 		throw new Refused('Bulk queries cannot contain more than 5 connections.');
@@ -180,7 +182,8 @@ class Bulk {
 			try {
 				document = graphql.parse(text);
 			} catch (error) {
-				throw new Refused(`Invalid bulk query: syntax error, ${/<EOF>/.test(error.message) ? 'unexpected end of file' : error.message.replace(/^Syntax Error: /, '')}`);
+				throw new Refused('Invalid bulk query: syntax error, '
+					+ (/<EOF>/.test(error.message) ? 'unexpected end of file' : error.message.replace(/^Syntax Error: /, '')));
 			}
 			const errors = graphql.validate(schema, document);
 			if (errors.length)
@@ -199,7 +202,8 @@ class Bulk {
 		}
 		const running = this.operations.filter((b) => RUNNING.includes(b.status));
 		if (running.length >= options.bulk_concurrent)
-			return refuse(`A bulk query operation for this app and shop is already in progress: ${running.map((b) => `gid://shopify/BulkOperation/${b.id}`).join(', ')}.`,
+			return refuse('A bulk query operation for this app and shop is already in progress: '
+				+ `${running.map((b) => `gid://shopify/BulkOperation/${b.id}`).join(', ')}.`,
 				'OPERATION_IN_PROGRESS', null);
 		const b = { id: store.newId('BulkOperation'), type: 'QUERY', status: 'CREATED', query: text, created: store.now(), completed: null,
 			errorCode: null,

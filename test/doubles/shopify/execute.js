@@ -20,7 +20,8 @@ function requestId() { return `${crypto.randomUUID()}-${Math.floor(Date.now() / 
 
 function internalError() {
 	const id = requestId();
-	return { errors: [{ message: `Internal error. Looks like something went wrong on our end.\nRequest ID: ${id} (include this in support requests).`,
+	return { errors: [{ message: 'Internal error. Looks like something went wrong on our end.\n'
+		+ `Request ID: ${id} (include this in support requests).`,
 		extensions: { code: 'INTERNAL_SERVER_ERROR', requestId: id } }], data: null };
 }
 

@@ -140,15 +140,16 @@ function activate({ inventoryItemId, locationId, available, onHand }, context) {
 	const { store } = context;
 	const item = store.item(inventoryItemId), location = store.location(locationId);
 	const refuse = (field, message) => ({ inventoryLevel: null, userErrors: [error(field, message)] });
+	const notAt = (why) => refuse(['available'], `The product couldn't be stocked at ${location.name} because ${why}.`);
 	if (!item)
 		return refuse(['inventoryItemId'], 'The product couldn\'t be stocked because the product was deleted.');
 	if (!location)
 		return refuse(['locationId'], 'The product couldn\'t be stocked because the location wasn\'t found.');
 	if (available !== undefined && available !== null && onHand !== undefined && onHand !== null)
-		return refuse(['available'], `The product couldn't be stocked at ${location.name} because not allowed to set available and on_hand quantities at the same time.`);
+		return notAt('not allowed to set available and on_hand quantities at the same time');
 	const quantity = available ?? onHand ?? 0;
 	if (Math.abs(quantity) > MOST)
-		return refuse(['available'], `The product couldn't be stocked at ${location.name} because the quantity needs to be between -1 billion and 1 billion.`);
+		return notAt('the quantity needs to be between -1 billion and 1 billion');
 	const known = store.level(item, location);
 	if (known && (available ?? onHand ?? null) !== null)
 		return refuse(['available'], 'Not allowed to set available quantity when the item is already active at the location.');

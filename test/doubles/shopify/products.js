@@ -219,7 +219,8 @@ function updateVariants({ productId, variants: inputs, allowPartialUpdates }, co
 		seen.add(input.id);
 		if (input.inventoryQuantities)
 			errors.push(error([...path, 'inventoryQuantities'],
-				'Inventory quantities can only be provided during create. To update inventory for existing variants, use inventoryAdjustQuantities.',
+				'Inventory quantities can only be provided during create. '
+					+ 'To update inventory for existing variants, use inventoryAdjustQuantities.',
 				'NO_INVENTORY_QUANTITIES_ON_VARIANTS_UPDATE'));
 		errors.push(...variantErrors(input, path));
 		if (errors.length === before)

@@ -152,7 +152,8 @@ const FIELDS = {
 		isActive: () => true, canDeactivate: (l) => l.item.levels.length > 1, deactivationAlert: () => null,
 	},
 	InventoryQuantity: {
-		id: ({ level, name }) => `${gid('InventoryQuantity', level.location.id + LEVEL)}?inventory_item_id=${level.item.itemId}&name=${name}`,
+		id: ({ level, name }) =>
+			`${gid('InventoryQuantity', level.location.id + LEVEL)}?inventory_item_id=${level.item.itemId}&name=${name}`,
 		name: (q) => q.name, quantity: (q, a, { store }) => store.quantity(origin(q.level), q.name),
 			updatedAt: ({ level }) => isoTime(level.updated),
 	},

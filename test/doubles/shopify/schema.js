@@ -106,7 +106,8 @@ const WORDINGS = [
 		{ code: 'missingRequiredArguments', className: 'Directive', name: m[1], arguments: m[2] }]],
 	[/^Unknown directive "@(.+?)"/, (m) => [`Directive @${m[1]} is not defined`, { code: 'undefinedDirective', directiveName: m[1] }]],
 	[/^Field "(.+?)" of type "(.+?)" must have a selection/, (m) => [
-		`Field must have selections (field '${m[1]}' returns ${m[2].replace(/[[\]!]/g, '')} but has no selections. Did you mean '${m[1]} { ... }'?)`,
+		`Field must have selections (field '${m[1]}' returns ${m[2].replace(/[[\]!]/g, '')} but has no selections. `
+			+ `Did you mean '${m[1]} { ... }'?)`,
 		{ code: 'selectionMismatch', nodeName: `field '${m[1]}'`, typeName: m[2].replace(/[[\]!]/g, '') }]],
 	[/^Field "(.+?)" must not have a selection since type "(.+?)"/, (m) => [
 		`Selections can't be made on scalars (field '${m[1]}' returns ${m[2].replace(/[[\]!]/g, '')} but has selections)`,
@@ -177,7 +178,8 @@ function variablesOf(operation, given) {
 		if (problems.length) {
 			const details = problems.filter((p) => p.path.length).map((p) => `${p.path.join('.')} (${p.explanation})`).join(', ');
 			errors.push({
-				message: `Variable $${name} of type ${graphql.print(definition.type)} was provided invalid value${details ? ` for ${details}` : ''}`,
+				message: `Variable $${name} of type ${graphql.print(definition.type)} was provided invalid value`
+					+ (details ? ` for ${details}` : ''),
 				locations: [graphql.getLocation(definition.loc.source, definition.loc.start)],
 				extensions: { code: 'INVALID_VARIABLE', value: given[name] === undefined ? null : given[name], problems },
 			});

@@ -64,7 +64,8 @@ sub graphql
 	my $json = JSON::PP->new->utf8->allow_nonref;
 	my $version = $option{version} // '2026-10';
 	my $answer = HTTP::Tiny->new(timeout => 60)->post($self->base_url . "admin/api/$version/graphql.json", {
-		headers => { 'Content-Type' => 'application/json', 'X-Shopify-Access-Token' => $option{token} // $self->{token}, %{ $option{headers} // {} } },
+		headers => { 'Content-Type' => 'application/json', 'X-Shopify-Access-Token' => $option{token} // $self->{token},
+			%{ $option{headers} // {} } },
 		content => $json->encode({ query => $query, variables => $variables // {} }) });
 	my $body = eval { $json->decode($answer->{content}) } // { _text => $answer->{content} };
 	return { %$body, _status => $answer->{status}, _headers => $answer->{headers} };
@@ -76,7 +77,8 @@ sub blameless
 	my ($self, $name) = @_;
 	my $effects = $self->effects;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	Test::More::is(JSON::PP->new->canonical->pretty->encode([ @{ $effects->{rejected} }, @{ $effects->{unknown} } ]), "[]\n", $name // 'Shopify understands every query');
+	Test::More::is(JSON::PP->new->canonical->pretty->encode([ @{ $effects->{rejected} }, @{ $effects->{unknown} } ]), "[]\n",
+		$name // 'Shopify understands every query');
 }
 
 1;
