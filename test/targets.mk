@@ -8,6 +8,7 @@ help:
 	@echo 'make test               all tests, on PostgreSQL 15 and 17; PG=15 or PG=17 for one of them'
 	@echo 'make check-quick        PostgreSQL 15 only, without TAP'
 	@echo 'make compile-all        builds for 15, 17 and 18 with warnings as errors'
+	@echo 'make soak              random edits on both sides, webhooks and pulls that fail, for longer and with many seeds'
 	@echo 'make fit                fits the matcher'"'"'s model to labelled products, and measures it; docs/matching.md'
 	@echo 'make bench              measures speed, memory and the matcher, each figure beside its bar'
 
@@ -26,7 +27,10 @@ demo:
 bench:
 	@test/bench/run
 
+soak:
+	@test/soak
+
 fit:
 	@test/fit/run
 
-.PHONY: help test check-quick compile-all demo bench fit
+.PHONY: help test check-quick compile-all demo bench soak fit
