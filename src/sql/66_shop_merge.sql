@@ -65,7 +65,9 @@ BEGIN
 		due := due + part.n;
 	END LOOP;
 	IF coalesce(run.context ->> 'mode', '') <> 'pending' THEN
-		PERFORM sync.job_enqueue('shopify_stock_merge', run.id);
+		-- A reading of what changed has stock of few products; what the ERP changed is compared when the ERP was read.
+		PERFORM sync.job_enqueue('shopify_stock_merge', run.id, jsonb_strip_nulls(jsonb_build_object('since', (
+			SELECT min(c.started_at) FROM sync.shopify_crawl c WHERE c.run_id = run.id HAVING bool_and(c.mode = 'delta')))));
 	END IF;
 	UPDATE sync.run_phase p SET total = due, unit = 'products'
 	WHERE p.id = (SELECT max(o.id) FROM sync.run_phase o WHERE o.run_id = shopify_merge_begin.run_id AND o.ended_at IS NULL);
