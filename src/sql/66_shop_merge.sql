@@ -64,7 +64,9 @@ BEGIN
 		PERFORM sync.job_enqueue('shopify_merge', run.id, jsonb_build_object('from', part.from_id, 'to', part.to_id));
 		due := due + part.n;
 	END LOOP;
-	IF coalesce(run.context ->> 'mode', '') <> 'pending' THEN
+	-- Products whose stock changed in the shop are due like others, and the ERP's changes are compared when it was read.  All stock is compared
+	-- where more may have changed: what a location's store is.
+	IF run.context ->> 'mode' = 'full' OR EXISTS (SELECT FROM sync.shopify_crawl c WHERE c.id = (run.context ->> 'crawl_id')::bigint AND c.mode = 'full') THEN
 		PERFORM sync.job_enqueue('shopify_stock_merge', run.id);
 	END IF;
 	UPDATE sync.run_phase p SET total = due, unit = 'products'

@@ -99,7 +99,7 @@ CREATE FUNCTION public.waits(of_product bigint, of_path text) RETURNS boolean LA
 	SELECT EXISTS (SELECT FROM sync.conflict c WHERE c.product_id = of_product AND c.path = of_path AND c.state IN ('open', 'resolved'))
 		OR EXISTS (SELECT FROM sync.field_lock l WHERE l.product_id = of_product AND of_path LIKE sync.path_pattern(l.path))
 		OR EXISTS (SELECT FROM sync.staging s JOIN sync.staging_field f ON f.staging_id = s.id
-				   WHERE s.product_id = of_product AND s.state = 'open' AND (f.path = of_path OR starts_with(of_path, f.path || '.')))
+				   WHERE s.product_id = of_product AND (s.state = 'open' OR f.decision = 'rejected' AND s.connection = 'shop') AND (f.path = of_path OR starts_with(of_path, f.path || '.')))
 $$;
 END
 	my $apart = $self->{sql}->(<<'END');
@@ -135,6 +135,8 @@ CROSS JOIN LATERAL (SELECT CASE WHEN e.path LIKE '%.stock[%' THEN (SELECT to_jso
 							  ELSE sync.document_get(sync.product_document(e.product_id), e.path) END AS value) n
 WHERE NOT sync.value_equal(e.path, e.value, n.value)
   -- What was changed in the shop and then deleted there.
+  AND NOT (e.path LIKE 'variants[%' AND NOT EXISTS (SELECT FROM public.shop_now w JOIN sync.product_listing l ON l.remote_id = w.remote_id
+				   WHERE l.product_id = e.product_id AND w.document -> 'variants' ? substring(e.path FROM '^variants.([^]]*)')))
   AND NOT (e.who = 'merchant' AND EXISTS (SELECT FROM sync.product_listing l WHERE l.product_id = e.product_id AND l.remote_id NOT IN (SELECT remote_id FROM public.shop_now)))
   -- Another person changed it afterwards, seeing this value, or the ERP did.
   AND NOT EXISTS (SELECT FROM public.edit o WHERE o.product_id = e.product_id AND o.path = e.path AND o.no > e.no
