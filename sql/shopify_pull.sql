@@ -13,7 +13,8 @@ CREATE TABLE item (id bigint PRIMARY KEY, title text NOT NULL, at timestamptz NO
 CREATE TABLE event (id serial, subject text, at timestamptz NOT NULL DEFAULT date_trunc('second', now()));
 CREATE TABLE once (id serial, pattern text, result jsonb DEFAULT '{"ok": true, "status": 200}', body text);
 CREATE TABLE asked (id serial, kind text, body jsonb);
-CREATE FUNCTION moment(seconds float8) RETURNS timestamptz LANGUAGE sql AS $$ SELECT date_trunc('second', now()) - interval '1 day' + make_interval(secs => seconds) $$;
+CREATE TABLE beginning AS SELECT date_trunc('second', now()) - interval '1 day' AS at;
+CREATE FUNCTION moment(seconds float8) RETURNS timestamptz LANGUAGE sql AS $$ SELECT at + make_interval(secs => seconds) FROM beginning $$;
 CREATE FUNCTION shown(at timestamptz) RETURNS text LANGUAGE sql AS $$ SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') $$;
 CREATE FUNCTION gid(kind text, id bigint) RETURNS text LANGUAGE sql AS $$ SELECT format('gid://shopify/%s/%s', kind, id) $$;
 CREATE FUNCTION node(i item, first_variant integer, most integer) RETURNS jsonb LANGUAGE sql AS $$
@@ -143,6 +144,10 @@ SELECT sync.shopify_gone('shop', ARRAY[99], 'event');
 SELECT w.* FROM sync.shopify_mirror_write('shop', NULL, now() - interval '1 hour', ARRAY[99], ARRAY[moment(60)], ARRAY['{"title": "from before it went"}'::jsonb], ARRAY['{}'::jsonb], ARRAY['{}'::jsonb]) w;
 SELECT title, gone, evidence FROM mirror WHERE id = 99;
 DELETE FROM sync.shopify_product WHERE remote_id = 99;
+-- Two answers of one second that were under way together: the product is asked for again.
+SELECT w.seen, w.written FROM sync.shopify_nodes_write('shop', NULL, now() - interval '1 minute', (SELECT jsonb_build_array(jsonb_set(node(i, 1, 20), '{title}', '"Of the same second"')) FROM item i WHERE id = 2)) w;
+SELECT kind, key FROM sync.job WHERE key LIKE 'shop/%';
+DELETE FROM sync.job;
 -- The stock of an item is all of it: a location that is not among its levels any more has none.
 SELECT sync.shopify_stock_write('shop', ARRAY['{"1001": {"1": {"available": 3, "updated_at": "2030-01-01T00:00:00Z"}, "2": {"available": 4}}}'::jsonb]);
 SELECT sync.shopify_stock_write('shop', ARRAY['{"1001": {"1": {"available": 9, "updated_at": "2029-01-01T00:00:00Z"}}}'::jsonb]);
@@ -281,5 +286,5 @@ SELECT p.mode FROM sync.shopify_crawl_plan((SELECT max(id) FROM sync.run)) p;
 
 DROP EXTENSION product_sync;
 DROP SCHEMA sync CASCADE;
-DROP TABLE item, event, once, asked CASCADE;
+DROP TABLE item, event, once, asked, beginning CASCADE;
 DROP FUNCTION moment, shown, gid, answer, work, read_before;

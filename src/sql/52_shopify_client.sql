@@ -233,16 +233,17 @@ LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
 		/ nullif((cost #>> '{throttleStatus,restoreRate}')::float8, 0)
 $$;
 
--- Takes over the level of the bucket that an answer tells, less what other requests of this shop have reserved and not used yet.
+-- Takes over the level of the bucket that an answer tells, less what other requests of this shop have reserved and not used yet.  Who handles
+-- an answer locks the bucket before anything else, so that no two wait for each other.
 CREATE FUNCTION sync.shopify_bucket_told(connection text, job_id bigint, cost jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	told jsonb := cost -> 'throttleStatus';
 BEGIN
+	PERFORM FROM sync.rate_limit l WHERE l.connection = shopify_bucket_told.connection FOR UPDATE;
 	IF told IS NULL OR (told ->> 'currentlyAvailable')::numeric IS NULL OR coalesce((told ->> 'restoreRate')::numeric, 0) <= 0 THEN
 		RETURN;
 	END IF;
-	PERFORM FROM sync.rate_limit l WHERE l.connection = shopify_bucket_told.connection FOR UPDATE;
 	UPDATE sync.rate_limit l SET points_at = clock_timestamp(), points_per_second = (told ->> 'restoreRate')::numeric,
 		points_maximum = (told ->> 'maximumAvailable')::numeric,
 		points_available = (told ->> 'currentlyAvailable')::numeric - coalesce((
@@ -287,7 +288,8 @@ BEGIN
 		IF seconds <= horizon THEN
 			request := requests[i] || jsonb_build_object('start_at', present + make_interval(secs => seconds));
 			bucket.points_available := bucket.points_available - costs[i];
-			UPDATE sync.job j SET payload = j.payload || jsonb_build_object('points', costs[i]) WHERE j.id = job_ids[i];
+			UPDATE sync.job j SET payload = j.payload || jsonb_build_object('points', costs[i], 'asked', request -> 'start_at')
+			WHERE j.id = job_ids[i];
 		ELSE
 			request := jsonb_build_object('op', 'defer', 'retry_in', greatest(seconds - horizon / 2, 0.2));
 		END IF;

@@ -1,13 +1,15 @@
 -- The shop's mirror: the one place that writes it, and the one that takes something for gone.
 --
 -- Answers come late, doubled and out of order, so a product is written only where what was seen is not older than what is there, by the
--- shop's own updatedAt; of two with one time the one that was read later counts.  What changed is marked as due for the merge.
+-- shop's own updatedAt, which has whole seconds: of two with one time the one that was asked for after the other had come counts, and where
+-- they were under way together the product is asked for again.  What changed is marked as due for the merge.
 
 -- Writes products as the shop has them, many in a statement, in the order of their numbers (two writers then never wait for each other in
 -- a circle).  as_of: when the shop was asked, for a whole reading when it began.  Arrays are parallel; stocks: by inventory item and
--- location {"available", "updated_at"}.  Returns how many were written, of how many the content changed, and how many levels of stock did.
+-- location {"available", "updated_at"}.  Returns how many were written, of how many the content changed,
+-- how many levels of stock did, and which products are to be asked for again.
 CREATE FUNCTION sync.shopify_mirror_write(connection text, crawl_id bigint, as_of timestamptz, remote_ids bigint[], updated_at timestamptz[],
-	documents jsonb[], variants jsonb[], stocks jsonb[], OUT written bigint, OUT changed bigint, OUT levels bigint)
+	documents jsonb[], variants jsonb[], stocks jsonb[], OUT written bigint, OUT changed bigint, OUT levels bigint, OUT unsure bigint[])
 LANGUAGE plpgsql SET search_path = '' SET jit = off SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
 DECLARE
@@ -38,6 +40,10 @@ BEGIN
 		RETURNING m.remote_id)
 	SELECT array_agg(u.remote_id) INTO taken FROM upsert u;
 	written := coalesce(cardinality(taken), 0);
+	SELECT array_agg(m.remote_id) INTO unsure
+	FROM unnest(remote_ids, shopify_mirror_write.updated_at, documents) AS i (id, at, document)
+	JOIN sync.shopify_product m ON m.connection = shopify_mirror_write.connection AND m.remote_id = i.id AND m.remote_updated_at = i.at
+	WHERE i.id <> ALL (coalesce(taken, '{}')) AND m.gone_since IS NULL AND m.document IS DISTINCT FROM i.document;
 	-- It was there all the same.
 	UPDATE sync.shopify_product m SET crawl_id = shopify_mirror_write.crawl_id
 	WHERE shopify_mirror_write.crawl_id IS NOT NULL AND m.connection = shopify_mirror_write.connection
@@ -105,6 +111,7 @@ LANGUAGE plpgsql SET search_path = '' SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
 	part record;
+	mirror record;
 	currency text := (SELECT s.currency FROM sync.shopify_shop s WHERE s.connection = shopify_nodes_write.connection);
 BEGIN
 	WITH node AS MATERIALIZED (
@@ -132,8 +139,12 @@ BEGIN
 	first_reject := part.first_reject;
 	newest := part.newest;
 	cut := coalesce(part.cut, '{}');
-	SELECT w.written, w.changed, w.levels INTO written, changed, levels FROM sync.shopify_mirror_write(shopify_nodes_write.connection, shopify_nodes_write.crawl_id,
-		as_of, coalesce(part.ids, '{}'), part.at, part.documents, part.variants, part.stocks) w;
+	mirror := sync.shopify_mirror_write(shopify_nodes_write.connection, shopify_nodes_write.crawl_id, as_of, coalesce(part.ids, '{}'), part.at,
+										part.documents, part.variants, part.stocks);
+	written := mirror.written;
+	changed := mirror.changed;
+	levels := mirror.levels;
+	PERFORM sync.shopify_product_fetch(shopify_nodes_write.connection, u) FROM unnest(mirror.unsure) u;
 END
 $$;
 

@@ -1,5 +1,9 @@
 -- The jobs that read a shop: a page of what changed, one product, deletions by events.
 
+-- When a job's request was sent: what the answer tells may be as old as that.
+CREATE FUNCTION sync.shopify_asked_at(payload jsonb) RETURNS timestamptz
+LANGUAGE sql STABLE SET search_path = '' AS $$ SELECT coalesce((payload ->> 'asked')::timestamptz, clock_timestamp()) $$;
+
 -- Pages --------------------------------------------------------------------------------------------------------------------------
 
 CREATE FUNCTION sync.shopify_page_enqueue(crawl_id bigint) RETURNS void
@@ -54,8 +58,8 @@ DECLARE
 	answer record;
 BEGIN
 	SELECT j.payload, j.attempt INTO job FROM sync.job j WHERE j.id = shopify_page_response.job_id;
+	answer := sync.shopify_answer(job.payload ->> 'connection', shopify_page_response.job_id, result, body);
 	SELECT * INTO crawl FROM sync.shopify_crawl c WHERE c.id = (job.payload ->> 'crawl_id')::bigint FOR UPDATE;
-	answer := sync.shopify_answer(crawl.connection, shopify_page_response.job_id, result, body);
 	outcome := answer.outcome;
 	retry_in := answer.retry_in;
 	error := answer.error;
@@ -72,13 +76,13 @@ BEGIN
 	ELSIF outcome = 'fail' THEN
 		UPDATE sync.shopify_crawl c SET error = answer.error ->> 'message' WHERE c.id = crawl.id;
 	ELSIF outcome IS NULL THEN
-		SELECT t.outcome, t.error, t.counts INTO outcome, error, counts FROM sync.shopify_page_take(crawl.id, answer.data -> 'products', answer.cost) t;
+		SELECT t.outcome, t.error, t.counts INTO outcome, error, counts FROM sync.shopify_page_take(crawl.id, sync.shopify_asked_at(job.payload), answer.data -> 'products', answer.cost) t;
 	END IF;
 END
 $$;
 
 -- A page that is to be believed: into the mirror, and what follows from it.
-CREATE FUNCTION sync.shopify_page_take(crawl_id bigint, page jsonb, cost jsonb, OUT outcome text, OUT error jsonb, OUT counts jsonb)
+CREATE FUNCTION sync.shopify_page_take(crawl_id bigint, asked_at timestamptz, page jsonb, cost jsonb, OUT outcome text, OUT error jsonb, OUT counts jsonb)
 LANGUAGE plpgsql SET search_path = '' AS $$
 #variable_conflict use_column
 DECLARE
@@ -96,7 +100,7 @@ BEGIN
 			CASE WHEN more THEN 'Shopify''s list of products does not go on: its cursor stays the same' ELSE 'Shopify''s answer has no list of products' END);
 		RETURN;
 	END IF;
-	written := sync.shopify_nodes_write(crawl.connection, crawl.id, clock_timestamp(), page -> 'nodes');
+	written := sync.shopify_nodes_write(crawl.connection, crawl.id, asked_at, page -> 'nodes');
 	UPDATE sync.shopify_crawl c SET pages = c.pages + 1, products = c.products + written.seen, changed = c.changed + written.changed,
 		rejected = c.rejected + written.rejected, first_reject = coalesce(c.first_reject, written.first_reject),
 		newest = greatest(c.newest, written.newest), cursor = next_cursor, chain = c.chain + written.seen,
@@ -195,6 +199,9 @@ CREATE FUNCTION sync.response_shopify_product(job_ids bigint[], results jsonb[],
 RETURNS TABLE (job_id bigint, outcome text, retry_in interval, error jsonb, counts jsonb)
 LANGUAGE plpgsql SET search_path = '' AS $$
 BEGIN
+	-- Of several shops, in one order.
+	PERFORM FROM sync.rate_limit l
+	WHERE l.connection IN (SELECT j.payload ->> 'connection' FROM sync.job j WHERE j.id = ANY (job_ids)) ORDER BY l.connection FOR UPDATE;
 	FOR i IN 1 .. cardinality(job_ids) LOOP
 		RETURN QUERY SELECT job_ids[i], p.* FROM sync.shopify_product_response(job_ids[i], results[i], bodies[i]) p;
 	END LOOP;
@@ -247,7 +254,8 @@ BEGIN
 			RETURN;
 		END IF;
 		product := sync.shopify_product_join(job.payload -> 'product', product);
-		written := sync.shopify_nodes_write(job.connection, (job.payload ->> 'crawl_id')::bigint, clock_timestamp(), jsonb_build_array(product));
+		written := sync.shopify_nodes_write(job.connection, (job.payload ->> 'crawl_id')::bigint, sync.shopify_asked_at(job.payload),
+			jsonb_build_array(product));
 		IF written.rejected > 0 THEN
 			outcome := 'fail';
 			error := jsonb_build_object('class', 'validation', 'message', 'it cannot be used: ' || written.first_reject);

@@ -86,11 +86,11 @@ BEGIN
 			RETURN;
 		END IF;
 	END IF;
-	ANALYZE sync.shopify_product (connection, remote_id, merge_due);
-	PERFORM sync.run_move(run_id, 'matching');
-	IF to_regprocedure('sync.shopify_match_begin(bigint)') IS NOT NULL THEN
-		EXECUTE 'SELECT sync.shopify_match_begin($1)' USING run_id;
+	IF (run.context ->> 'crawl_id') IN (SELECT c.id::text FROM sync.shopify_crawl c WHERE c.changed > 1000) THEN
+		ANALYZE sync.shopify_product (connection, remote_id, merge_due);
 	END IF;
+	PERFORM sync.run_move(run_id, 'matching');
+	PERFORM sync.shopify_match_begin(run_id);
 END
 $$;
 

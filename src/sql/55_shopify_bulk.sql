@@ -417,6 +417,7 @@ BEGIN
 	END IF;
 	written := sync.shopify_mirror_write(crawl.connection, crawl.id, crawl.started_at, coalesce(part.ids, '{}'), part.at, part.documents,
 										 part.variants, part.stocks);
+	PERFORM sync.shopify_product_fetch(crawl.connection, u) FROM unnest(written.unsure) u;
 	UPDATE sync.shopify_crawl c SET products = c.products + part.n, changed = c.changed + written.changed, rejected = c.rejected + part.rejected,
 		first_reject = coalesce(c.first_reject, part.first_reject)
 	WHERE c.id = crawl.id;

@@ -193,6 +193,15 @@ BEGIN
 		WHERE p.id = ANY (product_ids)
 		  AND (p.id NOT IN (SELECT t.id FROM product t)
 			   OR EXISTS (SELECT FROM sync.variant v WHERE v.product_id = p.id AND v.id NOT IN (SELECT t.id FROM variant t)));
+		-- Somebody is deciding a conflict of it at this moment.
+		WITH conflict AS (
+			SELECT c.id FROM sync.conflict c
+			WHERE c.connection = shop_merge_take.connection AND c.product_id = ANY (product_ids) AND c.state IN ('open', 'resolved')
+			ORDER BY c.id FOR NO KEY UPDATE SKIP LOCKED)
+		SELECT held || array_agg(DISTINCT c.product_id) INTO held
+		FROM sync.conflict c
+		WHERE c.connection = shop_merge_take.connection AND c.product_id = ANY (product_ids) AND c.state IN ('open', 'resolved')
+		  AND c.id NOT IN (SELECT t.id FROM conflict t);
 		IF held IS NOT NULL THEN
 			SELECT array_agg(m.id) INTO ids
 			FROM sync.shopify_product m LEFT JOIN sync.product_listing l ON l.connection = m.connection AND l.remote_id = m.remote_id
