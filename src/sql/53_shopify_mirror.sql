@@ -15,6 +15,7 @@ LANGUAGE plpgsql SET search_path = '' SET jit = off SET plan_cache_mode = 'force
 DECLARE
 	taken bigint[];
 	due_before bigint;
+	items bigint[];
 BEGIN
 	SELECT count(*) INTO due_before FROM sync.shopify_product m
 	WHERE m.connection = shopify_mirror_write.connection AND m.remote_id = ANY (remote_ids) AND m.merge_due;
@@ -47,21 +48,29 @@ BEGIN
 	UPDATE sync.shopify_product m SET crawl_id = shopify_mirror_write.crawl_id
 	WHERE shopify_mirror_write.crawl_id IS NOT NULL AND m.connection = shopify_mirror_write.connection
 	  AND m.remote_id = ANY (remote_ids) AND m.remote_id <> ALL (coalesce(taken, '{}')) AND m.gone_since IS NULL;
+	-- A product whose stock is another is compared too, which compares its stock.
+	items := sync.shopify_stock_write(shopify_mirror_write.connection, stocks);
+	levels := cardinality(items);
+	IF levels > 0 THEN
+		UPDATE sync.shopify_product m SET merge_due = true
+		FROM (SELECT DISTINCT s.remote_id FROM unnest(remote_ids, stocks) AS s (remote_id, stock) CROSS JOIN LATERAL jsonb_object_keys(s.stock) k
+			  WHERE k::bigint = ANY (items)) s
+		WHERE m.connection = shopify_mirror_write.connection AND m.remote_id = s.remote_id AND NOT m.merge_due AND m.gone_since IS NULL;
+	END IF;
 	SELECT count(*) - due_before INTO changed FROM sync.shopify_product m
 	WHERE m.connection = shopify_mirror_write.connection AND m.remote_id = ANY (remote_ids) AND m.merge_due;
-	levels := sync.shopify_stock_write(shopify_mirror_write.connection, stocks);
 END
 $$;
 COMMENT ON FUNCTION sync.shopify_mirror_write(text, bigint, timestamptz, bigint[], timestamptz[], jsonb[], jsonb[], jsonb[]) IS
 'The one place that writes products of a shop into the mirror, unless what is there is newer; marks what changed as merge_due.';
 
--- Levels of stock: {"ITEM": {"LOCATION": {"available": n, "updated_at": time}}}.  Each has all the levels of its items.  Returns how many are
--- other than before.
-CREATE FUNCTION sync.shopify_stock_write(connection text, stocks jsonb[]) RETURNS bigint
+-- Levels of stock: {"ITEM": {"LOCATION": {"available": n, "updated_at": time}}}.  Each has all the levels of its items.  Returns the items
+-- whose stock is other than before.
+CREATE FUNCTION sync.shopify_stock_write(connection text, stocks jsonb[]) RETURNS bigint[]
 LANGUAGE plpgsql SET search_path = '' SET jit = off SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
 DECLARE
-	n bigint;
+	items bigint[];
 BEGIN
 	WITH item AS MATERIALIZED (
 		SELECT e.key::bigint AS id, e.value AS levels
@@ -71,10 +80,13 @@ BEGIN
 			   (l.value ->> 'updated_at')::timestamptz AS at
 		FROM item i CROSS JOIN LATERAL jsonb_each(i.levels) l
 		ORDER BY i.id, l.key, (l.value ->> 'updated_at')::timestamptz DESC NULLS LAST),
+	before AS MATERIALIZED (
+		SELECT x.inventory_item_id AS id, x.location_id, x.available FROM sync.shopify_stock x
+		WHERE x.connection = shopify_stock_write.connection AND x.inventory_item_id IN (SELECT i.id FROM item i)),
 	gone AS (
 		DELETE FROM sync.shopify_stock x USING item i
 		WHERE x.connection = shopify_stock_write.connection AND x.inventory_item_id = i.id AND NOT i.levels ? x.location_id::text
-		RETURNING 1),
+		RETURNING x.inventory_item_id),
 	written AS (
 		INSERT INTO sync.shopify_stock AS x (connection, inventory_item_id, location_id, available, remote_updated_at)
 		SELECT shopify_stock_write.connection, l.id, l.location_id, l.available, l.at FROM level l ORDER BY l.id, l.location_id
@@ -82,9 +94,12 @@ BEGIN
 			available = excluded.available, remote_updated_at = excluded.remote_updated_at, seen_at = now()
 		WHERE coalesce(excluded.remote_updated_at >= x.remote_updated_at, true)
 		  AND (excluded.available, excluded.remote_updated_at) IS DISTINCT FROM (x.available, x.remote_updated_at)
-		RETURNING 1)
-	SELECT (SELECT count(*) FROM gone) + (SELECT count(*) FROM written) INTO n;
-	RETURN n;
+		RETURNING x.inventory_item_id, x.location_id, x.available)
+	SELECT coalesce(array_agg(DISTINCT o.id), '{}') INTO items
+	FROM (SELECT w.inventory_item_id AS id FROM written w LEFT JOIN before b ON b.id = w.inventory_item_id AND b.location_id = w.location_id
+		  WHERE b.id IS NULL OR b.available IS DISTINCT FROM w.available
+		  UNION ALL SELECT g.inventory_item_id FROM gone g) o;
+	RETURN items;
 END
 $$;
 

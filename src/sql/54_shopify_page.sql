@@ -264,12 +264,6 @@ BEGIN
 			RETURN;
 		END IF;
 		due := written.changed;
-		IF written.levels > 0 AND NOT job.payload ? 'crawl_id' THEN
-			-- A run compares the stock of the whole shop; one without reading that of what is due.
-			UPDATE sync.shopify_product m SET merge_due = true
-			WHERE m.connection = job.connection AND m.remote_id = job.remote_id AND NOT m.merge_due;
-			due := greatest(due, 1);
-		END IF;
 		counts := jsonb_build_object('fetched', 1, 'changed', due);
 	END IF;
 	IF job.payload ? 'crawl_id' THEN

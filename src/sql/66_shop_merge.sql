@@ -64,10 +64,10 @@ BEGIN
 		PERFORM sync.job_enqueue('shopify_merge', run.id, jsonb_build_object('from', part.from_id, 'to', part.to_id));
 		due := due + part.n;
 	END LOOP;
-	IF coalesce(run.context ->> 'mode', '') <> 'pending' THEN
-		-- A reading of what changed has stock of few products; what the ERP changed is compared when the ERP was read.
-		PERFORM sync.job_enqueue('shopify_stock_merge', run.id, jsonb_strip_nulls(jsonb_build_object('since', (
-			SELECT min(c.started_at) FROM sync.shopify_crawl c WHERE c.run_id = run.id HAVING bool_and(c.mode = 'delta')))));
+	-- Products whose stock changed in the shop are due like others, and the ERP's changes are compared when it was read.  All stock is compared
+	-- where more may have changed: what a location's store is.
+	IF run.context ->> 'mode' = 'full' OR EXISTS (SELECT FROM sync.shopify_crawl c WHERE c.id = (run.context ->> 'crawl_id')::bigint AND c.mode = 'full') THEN
+		PERFORM sync.job_enqueue('shopify_stock_merge', run.id);
 	END IF;
 	UPDATE sync.run_phase p SET total = due, unit = 'products'
 	WHERE p.id = (SELECT max(o.id) FROM sync.run_phase o WHERE o.run_id = shopify_merge_begin.run_id AND o.ended_at IS NULL);

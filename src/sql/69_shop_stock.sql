@@ -209,14 +209,10 @@ DECLARE
 	counts jsonb := '{}';
 BEGIN
 	FOR job IN
-		SELECT j.run_id, coalesce(j.payload ->> 'connection', r.connection) AS connection, (j.payload ->> 'since')::timestamptz AS since
+		SELECT j.run_id, coalesce(j.payload ->> 'connection', r.connection) AS connection
 		FROM sync.job j LEFT JOIN sync.run r ON r.id = j.run_id WHERE j.id = ANY (job_ids) ORDER BY j.id
 	LOOP
-		counts := sync.counts_add(counts, sync.shop_stock_merge(job.run_id, job.connection, CASE WHEN job.since IS NOT NULL THEN ARRAY(
-			SELECT DISTINCT v.product_id FROM sync.shopify_stock s
-			JOIN sync.listing l ON l.connection = s.connection AND l.inventory_item_id = s.inventory_item_id
-			JOIN sync.variant v ON v.id = l.variant_id
-			WHERE s.connection = job.connection AND s.seen_at >= job.since) END));
+		counts := sync.counts_add(counts, sync.shop_stock_merge(job.run_id, job.connection, NULL));
 	END LOOP;
 	RETURN counts;
 END

@@ -110,6 +110,9 @@ sub feed_again
 {
 	my $run = $ask->('SELECT sync_run_etilize()');
 	work('10 seconds');
+	# What the matcher took for another variant of a product, a person tells apart.
+	$ask->("SELECT sync_reject(ARRAY(SELECT s.id FROM sync.staging s WHERE s.run_id = $run AND s.state = 'open'"
+		. " AND EXISTS (SELECT FROM sync.staging_field f WHERE f.staging_id = s.id AND f.path ~ '^variants\\[[^]]*\\]\$')), 'another product')");
 	$ask->("SELECT sync_approve_where('{\"run_id\": $run}', 'test', dry_run => false)");
 	work('2 seconds');
 }
@@ -163,6 +166,7 @@ for my $round (1 .. $rounds)
 	}
 	$world->merchant_creates if $world->chance(0.2);
 	$world->feed_adds($world->product) if $world->chance(0.1);
+	$world->merchant_variants if $world->chance(0.3);
 	$world->merchant_deletes if $world->chance(0.05);
 }
 

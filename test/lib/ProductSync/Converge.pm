@@ -99,7 +99,7 @@ CREATE FUNCTION public.waits(of_product bigint, of_path text) RETURNS boolean LA
 	SELECT EXISTS (SELECT FROM sync.conflict c WHERE c.product_id = of_product AND c.path = of_path AND c.state IN ('open', 'resolved'))
 		OR EXISTS (SELECT FROM sync.field_lock l WHERE l.product_id = of_product AND of_path LIKE sync.path_pattern(l.path))
 		OR EXISTS (SELECT FROM sync.staging s JOIN sync.staging_field f ON f.staging_id = s.id
-				   WHERE s.product_id = of_product AND s.state = 'open' AND (f.path = of_path OR starts_with(of_path, f.path || '.')))
+				   WHERE s.product_id = of_product AND (s.state = 'open' OR f.decision = 'rejected' AND s.connection = 'shop') AND (f.path = of_path OR starts_with(of_path, f.path || '.')))
 $$;
 END
 	my $apart = $self->{sql}->(<<'END');
@@ -135,14 +135,19 @@ CROSS JOIN LATERAL (SELECT CASE WHEN e.path LIKE '%.stock[%' THEN (SELECT to_jso
 							  ELSE sync.document_get(sync.product_document(e.product_id), e.path) END AS value) n
 WHERE NOT sync.value_equal(e.path, e.value, n.value)
   -- What was changed in the shop and then deleted there.
+  AND NOT (e.path LIKE 'variants[%' AND NOT EXISTS (SELECT FROM public.shop_now w JOIN sync.product_listing l ON l.remote_id = w.remote_id
+				   WHERE l.product_id = e.product_id AND w.document -> 'variants' ? substring(e.path FROM '^variants.([^]]*)')))
   AND NOT (e.who = 'merchant' AND EXISTS (SELECT FROM sync.product_listing l WHERE l.product_id = e.product_id AND l.remote_id NOT IN (SELECT remote_id FROM public.shop_now)))
   -- Another person changed it afterwards, seeing this value, or the ERP did.
   AND NOT EXISTS (SELECT FROM public.edit o WHERE o.product_id = e.product_id AND o.path = e.path AND o.no > e.no
 				  AND (o.who = 'erp' OR sync.value_equal(e.path, o.over, e.value) OR sync.value_equal(e.path, o.value, e.value)))
-  -- It put back what both had agreed on, after the other side had changed that: the net change is none.
-  AND NOT EXISTS (SELECT FROM (SELECT p.* FROM public.edit p WHERE p.product_id = e.product_id AND p.path = e.path AND p.who <> e.who AND p.no < e.no
-							   ORDER BY p.no DESC LIMIT 1) o
-				  WHERE sync.value_equal(e.path, o.over, e.value) AND NOT sync.value_equal(e.path, o.value, e.over))
+  -- It put back what both had agreed on, after the other side had changed that, unseen: the net change is none.
+  AND NOT EXISTS (SELECT FROM public.edit o WHERE o.product_id = e.product_id AND o.path = e.path AND o.who <> e.who AND o.no < e.no AND sync.value_equal(e.path, o.over, e.value)
+				  AND NOT EXISTS (SELECT FROM public.edit q JOIN public.edit m ON m.product_id = e.product_id AND m.path = e.path AND m.who <> e.who AND m.no BETWEEN o.no AND q.no
+								  WHERE q.product_id = e.product_id AND q.path = e.path AND q.who = e.who AND q.no BETWEEN o.no AND e.no AND sync.value_equal(e.path, q.over, m.value)))
+  -- The ERP counted before but was read afterwards.
+  AND NOT EXISTS (SELECT FROM public.edit o JOIN sync.variant v ON v.product_id = o.product_id JOIN sync.stock_level k ON k.variant_id = v.id AND sync.stock_path(v.sku, k.location_id) = o.path
+				  WHERE o.product_id = e.product_id AND o.path = e.path AND o.who = 'erp' AND o.value = n.value AND k.erp = k.local AND k.agreed_at > e.at)
   -- The feed, or a rollback.
   AND NOT EXISTS (SELECT FROM sync.product_change c
 				  WHERE c.product_id = e.product_id AND c.path = e.path AND c.at > e.at AND c.source <> 'shop' AND c.kind <> 'manual')

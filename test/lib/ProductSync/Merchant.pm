@@ -131,6 +131,11 @@ sub write
 		{
 			$edit{variants}{ $self->variant_of($remote, $1) }{ $variant_name{$2} } = $2 eq 'weight' ? { value => $value, unit => 'GRAMS' } : $value;
 		}
+		elsif ($path =~ /^variants\[([^\]]*)\]$/)
+		{
+			if ($value) { push @{ $edit{add_variants} }, { sku => $1, price => $value->{price}, options => [ $value->{options}{Color} ] } }
+			else { push @{ $edit{remove_variants} }, $self->variant_of($remote, $1) }
+		}
 		elsif ($path =~ /^metafields\.([^.]*)\.(.*)$/) { push @{ $edit{metafields} }, { namespace => $1, key => $2, value => $value } }
 		elsif ($path eq 'attributes.seo_title') { $edit{set}{seo}{title} = $value }
 		else { $edit{set}{ $name{$path} } = $path eq 'status' ? uc $value : $value }

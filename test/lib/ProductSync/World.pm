@@ -206,6 +206,30 @@ sub merchant_creates
 	return $document;
 }
 
+# A variant comes, or goes.
+sub merchant_variants
+{
+	my ($self) = @_;
+	my $shop = $self->{shop};
+	my $remote = $self->pick($shop->remotes) // return;
+	my $variants = by_sku($shop->known($remote))->{variants};
+	my @skus = sort keys %$variants;
+	return if @skus < 2 || !$variants->{ $skus[0] }{options};
+	if (@skus < 4 && $self->chance(0.6))
+	{
+		my %taken = map { ($_->{options}{Color} => 1) } values %$variants;
+		my ($colour) = grep { !$taken{$_} } @colours;
+		my $sku = "$skus[0]-" . ++$self->{next};
+		$shop->write($remote, { "variants[$sku]" => { price => 10 + $self->below(90), currency => 'USD', options => { Color => $colour } } });
+		$self->count('variants added in the shop');
+	}
+	else
+	{
+		$shop->write($remote, { "variants[$skus[-1]]" => undef });
+		$self->count('variants deleted in the shop');
+	}
+}
+
 sub merchant_deletes
 {
 	my ($self) = @_;
