@@ -291,7 +291,7 @@ BEGIN
 				error := jsonb_build_object('class', 'network', 'message',
 					format('the bulk operation''s result has %s bytes, not %s', bytes, job.payload ->> 'size'));
 			END IF;
-		ELSIF results[i] ->> 'class' = 'permanent' AND results[i] ->> 'status' ~ '^4' AND coalesce((job.payload ->> 'addresses')::integer, 0) < 3 THEN
+		ELSIF results[i] ->> 'class' = 'permanent' AND results[i] ->> 'status' ~ '^4' THEN
 			-- The address is good for some days only; another look gives a new one.
 			UPDATE sync.shopify_crawl c SET file = NULL, loads = c.loads + 1 WHERE c.id = job.crawl_id AND c.loads < 3;
 			IF FOUND THEN
