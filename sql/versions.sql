@@ -239,6 +239,40 @@ SELECT product_id, flags, fields FROM pg_temp.entry e WHERE id IN (SELECT id FRO
 SELECT sync_cancel(:once_more);
 SELECT * FROM pg_temp.wrong();
 
+-- Two bad feeds, the newer undone first: neither comes back, though they say different things.  Undoing one of the undoings lifts that one.
+INSERT INTO sync.product (id, handle, title) VALUES (30, 'twice', 'Right');
+SELECT pg_temp.run() AS bad_one \gset
+SELECT staged FROM pg_temp.feed(:bad_one, '[{"id": 30, "title": "Bad one"}]');
+SELECT pg_temp.apply();
+SELECT pg_temp.run() AS bad_two \gset
+SELECT staged FROM pg_temp.feed(:bad_two, '[{"id": 30, "title": "Bad two"}]');
+SELECT pg_temp.apply();
+CREATE FUNCTION pg_temp.undo(run bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	undo bigint := sync_rollback_run(run);
+BEGIN
+	PERFORM sync_approve_where(jsonb_build_object('run_id', undo));
+	PERFORM pg_temp.apply();
+	RETURN undo;
+END $$;
+SELECT pg_temp.undo(:bad_two) AS undo_two \gset
+SELECT pg_temp.undo(:bad_one) AS undo_one \gset
+SELECT title FROM sync.product WHERE id = 30;
+SELECT path, new_value FROM sync.refused_fields('feed', '{30}', 1000000) ORDER BY 2;
+SELECT pg_temp.run() AS again \gset
+SELECT * FROM pg_temp.feed(:again, '[{"id": 30, "title": "Bad two"}]');
+SELECT pg_temp.run() AS again \gset
+SELECT * FROM pg_temp.feed(:again, '[{"id": 30, "title": "Bad one"}]');
+SELECT pg_temp.undo(:undo_one) AS redo_one \gset
+SELECT path, new_value FROM sync.refused_fields('feed', '{30}', 1000000) ORDER BY 2;
+SELECT pg_temp.undo(:redo_one) > 0 AS undone_again;
+SELECT path, new_value FROM sync.refused_fields('feed', '{30}', 1000000) ORDER BY 2;
+-- What the feed says anew ends it.
+SELECT pg_temp.run() AS again \gset
+SELECT * FROM pg_temp.feed(:again, '[{"id": 30, "title": "New"}]');
+SELECT pg_temp.apply();
+SELECT path, new_value FROM sync.refused_fields('feed', '{30}', 1000000) ORDER BY 2;
+
 -- A rollback that could not be applied is tried again with its entries.
 SELECT sync_rollback(8, 0) AS entry \gset
 SELECT run_id AS run FROM sync.staging WHERE id = :entry \gset

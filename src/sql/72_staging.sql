@@ -257,40 +257,6 @@ BEGIN
 END
 $$;
 
--- What a person said last about each field of these products, where it was no.  A rollback that was applied is a no to what it undid, and
--- one that undoes a rollback takes that no back.
-CREATE FUNCTION sync.refused_fields(connection text, product_ids bigint[], before_run bigint)
-RETURNS TABLE (product_id bigint, path text, new_value jsonb)
-LANGUAGE plpgsql STABLE ROWS 10 SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
-#variable_conflict use_column
-DECLARE
-	-- In two steps, each of which can only go by its index: statistics of a table that is being filled mislead the planner.
-	ids bigint[];
-	rollbacks bigint[];
-BEGIN
-	SELECT array_agg(s.id) FILTER (WHERE s.connection = refused_fields.connection),
-		   array_agg(s.id) FILTER (WHERE s.method = 'rollback' AND (s.state = 'applied' OR s.decided_how = 'kept' AND EXISTS (
-										SELECT FROM sync.staging o WHERE o.run_id = s.run_id AND o.state = 'applied')))
-	INTO ids, rollbacks
-	FROM sync.staging s
-	WHERE s.product_id = ANY (product_ids) AND s.run_id < before_run AND (s.connection = refused_fields.connection OR s.method = 'rollback');
-	RETURN QUERY
-	SELECT d.product_id, d.path, d.new_value
-	FROM (SELECT DISTINCT ON (a.product_id, a.path) a.*
-		  FROM (SELECT s.product_id, f.path, f.new_value, s.id, f.decision = 'rejected' AS refused
-				FROM sync.staging s JOIN sync.staging_field f ON f.staging_id = s.id
-				WHERE s.id = ANY (ids) AND f.staging_id = ANY (ids) AND f.decision <> 'pending'
-				UNION ALL
-				SELECT s.product_id, u.key, nullif(u.value -> 'value', 'null'), s.id, u.value ->> 'source' <> 'rollback'
-				FROM sync.staging s CROSS JOIN LATERAL jsonb_each(s.evidence -> 'undoes') u
-				WHERE s.id = ANY (rollbacks) AND u.value ->> 'source' IN (refused_fields.connection, 'rollback')
-				  AND NOT EXISTS (SELECT FROM sync.staging_field f
-								  WHERE f.staging_id = s.id AND f.path = u.key AND f.decision = 'rejected' AND f.decided_how <> 'kept')) a
-		  ORDER BY a.product_id, a.path, a.id DESC) d
-	WHERE d.refused;
-END
-$$;
-
 CREATE FUNCTION sync.flag_words(flags text[]) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
 	SELECT coalesce('; ' || string_agg(CASE f
@@ -327,12 +293,12 @@ BEGIN
 	differs AS MATERIALIZED (
 		SELECT b.product_no, b.version, f.path, f.old_value, f.new_value, f.n,
 			   (SELECT count(*) FROM jsonb_object_keys(b.document -> 'variants')) AS variants,
-			   r.path IS NOT NULL AND f.new_value IS NOT DISTINCT FROM r.new_value AS refused,
+			   r.path IS NOT NULL AS refused,
 			   locks <> '{}' AND b.product_id || ' ' || f.path LIKE ANY (locks) AS locked
 		FROM base b
 		CROSS JOIN LATERAL sync.document_diff(b.present, b.document) WITH ORDINALITY AS f (path, old_value, new_value, n)
 		LEFT JOIN sync.refused_fields(stage_updates.connection, ids, stage_updates.run_id) r
-			ON r.product_id = b.product_id AND r.path = f.path
+			ON r.product_id = b.product_id AND r.path = f.path AND r.new_value IS NOT DISTINCT FROM f.new_value
 		WHERE NOT sync.path_target(f.path) LIKE ANY (create_only)),
 	change AS MATERIALIZED (
 		SELECT d.product_no, array_agg(sync.path_label(d.path, d.variants > 1) ORDER BY d.n) AS labels,
