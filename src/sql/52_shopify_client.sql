@@ -496,7 +496,8 @@ BEGIN
 		ELSIF status BETWEEN 400 AND 499 AND status NOT IN (408, 425, 429) THEN
 			error := jsonb_strip_nulls(jsonb_build_object('class', 'validation', 'status', status, 'detail', left(answer ->> 'error_description', 500),
 				'message', format('Shopify gives no token (%s%s)', status, ': ' || left(answer ->> 'error', 200)),
-				'hint', 'username must be the app''s client id and secret_ref its client secret; the app must be installed, and belong to the shop''s organization.'));
+				'hint', 'username must be the app''s client id and secret_ref its client secret; '
+					'the app must be installed, and belong to the shop''s organization.'));
 			PERFORM sync.shopify_pause(shop, error ->> 'message', error);
 		ELSE
 			outcome := CASE status WHEN 429 THEN 'defer' ELSE 'retry' END;

@@ -106,7 +106,8 @@ $$;
 -- Product nodes of a query, whole, into the mirror.  cut: those whose lists go on, which are not written but to be read by themselves.
 -- What cannot be used is counted and told of.
 CREATE FUNCTION sync.shopify_nodes_write(connection text, crawl_id bigint, as_of timestamptz, nodes jsonb,
-	OUT seen bigint, OUT written bigint, OUT changed bigint, OUT rejected bigint, OUT first_reject text, OUT newest timestamptz, OUT cut bigint[], OUT levels bigint)
+	OUT seen bigint, OUT written bigint, OUT changed bigint, OUT rejected bigint, OUT first_reject text, OUT newest timestamptz, OUT cut bigint[],
+	OUT levels bigint)
 LANGUAGE plpgsql SET search_path = '' SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
@@ -158,8 +159,8 @@ $$;
 -- Whether a list of a product, or one of its variants' stock, goes on after what is here.
 CREATE FUNCTION sync.shopify_is_cut(product jsonb) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
-	SELECT coalesce(product @@ '$.variants.pageInfo.hasNextPage == true || $.media.pageInfo.hasNextPage == true || $.metafields.pageInfo.hasNextPage == true', false)
-		OR sync.shopify_levels_cut(product)
+	SELECT coalesce(product #>> '{variants,pageInfo,hasNextPage}' = 'true', false) OR coalesce(product #>> '{media,pageInfo,hasNextPage}' = 'true', false)
+		OR coalesce(product #>> '{metafields,pageInfo,hasNextPage}' = 'true', false) OR sync.shopify_levels_cut(product)
 $$;
 
 CREATE FUNCTION sync.shopify_levels_cut(product jsonb) RETURNS boolean

@@ -76,13 +76,15 @@ BEGIN
 	ELSIF outcome = 'fail' THEN
 		UPDATE sync.shopify_crawl c SET error = answer.error ->> 'message' WHERE c.id = crawl.id;
 	ELSIF outcome IS NULL THEN
-		SELECT t.outcome, t.error, t.counts INTO outcome, error, counts FROM sync.shopify_page_take(crawl.id, sync.shopify_asked_at(job.payload), answer.data -> 'products', answer.cost) t;
+		SELECT t.outcome, t.error, t.counts INTO outcome, error, counts
+		FROM sync.shopify_page_take(crawl.id, sync.shopify_asked_at(job.payload), answer.data -> 'products', answer.cost) t;
 	END IF;
 END
 $$;
 
 -- A page that is to be believed: into the mirror, and what follows from it.
-CREATE FUNCTION sync.shopify_page_take(crawl_id bigint, asked_at timestamptz, page jsonb, cost jsonb, OUT outcome text, OUT error jsonb, OUT counts jsonb)
+CREATE FUNCTION sync.shopify_page_take(crawl_id bigint, asked_at timestamptz, page jsonb, cost jsonb,
+	OUT outcome text, OUT error jsonb, OUT counts jsonb)
 LANGUAGE plpgsql SET search_path = '' AS $$
 #variable_conflict use_column
 DECLARE
@@ -307,7 +309,8 @@ $$;
 CREATE FUNCTION sync.shopify_product_join(held jsonb, product jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
 	SELECT CASE WHEN held IS NULL THEN product ELSE product || (
-		SELECT jsonb_object_agg(n.name, jsonb_build_object('nodes', coalesce(held -> n.name -> 'nodes', '[]') || coalesce(product -> n.name -> 'nodes', '[]')))
+		SELECT jsonb_object_agg(n.name, jsonb_build_object('nodes',
+			coalesce(held -> n.name -> 'nodes', '[]') || coalesce(product -> n.name -> 'nodes', '[]')))
 		FROM unnest(ARRAY['variants', 'media', 'metafields']) AS n (name)) END
 $$;
 

@@ -289,7 +289,8 @@ BEGIN
 		scopes = coalesce(granted, s.scopes), checked_at = clock_timestamp()
 	WHERE s.connection = shopify_shop_write.connection;
 	INSERT INTO sync.shopify_location AS l (connection, remote_id, name, active)
-	SELECT DISTINCT ON (p.id) shopify_shop_write.connection, p.id, coalesce(p.place ->> 'name', ''), coalesce((p.place -> 'isActive')::text <> 'false', true)
+	SELECT DISTINCT ON (p.id) shopify_shop_write.connection, p.id, coalesce(p.place ->> 'name', ''),
+		   coalesce(p.place ->> 'isActive' <> 'false', true)
 	FROM (SELECT sync.shopify_number(e.value ->> 'id') AS id, e.value AS place FROM jsonb_array_elements(places) e) p
 	WHERE p.id IS NOT NULL ORDER BY p.id
 	ON CONFLICT (connection, remote_id) DO UPDATE SET name = excluded.name, active = excluded.active, seen_at = now();
@@ -306,7 +307,8 @@ $$;
 -- Crawls -------------------------------------------------------------------------------------------------------------------------
 
 -- What a run is to read: the reading to go on with, or the mode and beginning of a new one.
-CREATE FUNCTION sync.shopify_crawl_plan(run_id bigint, OUT crawl_id bigint, OUT mode text, OUT updated_since timestamptz, OUT events_since timestamptz)
+CREATE FUNCTION sync.shopify_crawl_plan(run_id bigint, OUT crawl_id bigint, OUT mode text, OUT updated_since timestamptz,
+	OUT events_since timestamptz)
 LANGUAGE plpgsql STABLE SET search_path = '' AS $$
 #variable_conflict use_column
 DECLARE

@@ -86,7 +86,8 @@ BEGIN
 	LOOP
 		-- One that was started, though its answer was lost, is not started again: few may run at a time.
 		RETURN QUERY SELECT s.job_id, s.request FROM sync.shopify_schedule(target.connection, ARRAY[target.id], ARRAY[CASE WHEN target.look
-			THEN sync.shopify_request(target.connection, '{ bulkOperations(first: 10, sortKey: CREATED_AT, reverse: true) { nodes { id status createdAt query } } }')
+			THEN sync.shopify_request(target.connection,
+				'{ bulkOperations(first: 10, sortKey: CREATED_AT, reverse: true) { nodes { id status createdAt query } } }')
 			ELSE sync.shopify_request(target.connection, 'mutation($query: String!) { bulkOperationRunQuery(query: $query, groupObjects: false)'
 				|| ' { bulkOperation { id status createdAt } userErrors { code field message } } }',
 				jsonb_build_object('query', sync.shopify_bulk_query())) END], ARRAY[sync.shopify_cost('bulk')]) s;
@@ -328,7 +329,8 @@ BEGIN
 		IF loaded.truncated OR loaded.products + loaded.rejected < job.expected OR loaded.lines < coalesce((job.payload ->> 'objects')::bigint, 0) THEN
 			-- Not all of it is here: once more from Shopify.
 			DELETE FROM sync.shopify_bulk_line l WHERE l.crawl_id = job.id;
-			UPDATE sync.shopify_crawl c SET file = NULL, loads = c.loads + 1, error = format('%s of the bulk operation holds %s objects and %s products, not %s and %s',
+			UPDATE sync.shopify_crawl c SET file = NULL, loads = c.loads + 1,
+				error = format('%s of the bulk operation holds %s objects and %s products, not %s and %s',
 				job.file, loaded.lines, loaded.products, job.payload ->> 'objects', job.expected)
 			WHERE c.id = job.id;
 			PERFORM sync.shopify_bulk_continue(job.id) WHERE job.loads < 2;
