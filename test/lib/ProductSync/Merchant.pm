@@ -74,6 +74,27 @@ sub ask
 	return $answer->{data};
 }
 
+# The same from what the double answers to a change in short.
+sub remember_short
+{
+	my ($self, $p) = @_;
+	my %document = (
+		handle => $p->{handle}, title => $p->{title}, description => $p->{descriptionHtml}, vendor => $p->{vendor}, type => $p->{productType}, tags => $p->{tags},
+		status => lc $p->{status}, metafields => $p->{metafields}, variants => {});
+	$document{attributes}{seo_title} = $p->{seo}{title} if defined $p->{seo}{title};
+	for my $v (@{ $p->{variants} })
+	{
+		$document{variants}{ $v->{id} } = {
+			sku => $v->{sku}, currency => 'USD', price => $v->{price} + 0, ($v->{barcode} // '') ne '' ? (barcode => $v->{barcode}) : (),
+			defined $v->{compareAtPrice} ? (compare_at_price => $v->{compareAtPrice} + 0) : (), defined $v->{cost} ? (cost => $v->{cost} + 0) : (),
+			$v->{weight}{value} ? (weight => $v->{weight}{value} + 0) : (),
+			grep({ $_ ne 'Default Title' } @{ $v->{options} }) ? (options => { map { ($p->{options}[$_] => $v->{options}[$_]) } 0 .. $#{ $v->{options} } }) : () };
+		$self->{item}{ $v->{id} } = "gid://shopify/InventoryItem/$v->{item}";
+		$self->{stock}{ $v->{id} } = { map { ($_ => $v->{stock}{$_}{available}) } keys %{ $v->{stock} } };
+	}
+	return $self->{known}{ $p->{id} } = \%document;
+}
+
 sub read
 {
 	my ($self, $remote) = @_;
@@ -115,7 +136,7 @@ sub create
 {
 	my ($self, $document) = @_;
 	my $made = $self->{shop}->edit({ add => product_for($document) });
-	$self->read($made->{id});
+	$self->remember_short($made);
 	return $made->{id};
 }
 
@@ -140,8 +161,7 @@ sub write
 		elsif ($path eq 'attributes.seo_title') { $edit{set}{seo}{title} = $value }
 		else { $edit{set}{ $name{$path} } = $path eq 'status' ? uc $value : $value }
 	}
-	$self->{shop}->edit(\%edit);
-	return $self->read($remote);
+	return $self->remember_short($self->{shop}->edit(\%edit));
 }
 
 sub remove
