@@ -331,6 +331,7 @@ SELECT sync_rollback(1, 77);
 SELECT sync_rollback(:made, 0);
 SELECT sync_rollback(1, 1, '{}');
 SELECT sync_rollback(1, 1, '{title,NULL}');
+SELECT sync_rollback(1, 1, '{{title},{vendor}}');
 SELECT sync_rollback_run(777);
 SELECT sync_rollback_run(NULL);
 INSERT INTO sync.run (kind, connection, state) VALUES ('etilize', 'feed', 'matching') RETURNING id AS busy \gset

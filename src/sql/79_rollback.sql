@@ -125,7 +125,7 @@ BEGIN
 	ELSIF target IS NULL THEN
 		RAISE EXCEPTION 'product % did not exist before its version 1', product
 			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'To take it out of the catalogue, set its status to archived.';
-	ELSIF array_position(fields, NULL) IS NOT NULL OR fields = '{}' THEN
+	ELSIF fields = '{}' OR array_ndims(fields) > 1 OR array_position(fields, NULL) IS NOT NULL THEN
 		RAISE EXCEPTION 'fields must be a list of paths' USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'For example ARRAY[''title'', ''variants[*].price'']; leave it out for all.';
 	END IF;
