@@ -110,14 +110,17 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 #variable_conflict use_column
 DECLARE
 	product constant bigint := sync_rollback.product_id;
-	present jsonb := sync.product_document(product);
+	present jsonb;
 	target jsonb;
 	wanted sync.rollback_field[];
 	run bigint;
 	older bigint[];
 	entry bigint;
 BEGIN
+	-- Of two at the same time the second sees the first, and takes its place.
+	PERFORM FROM sync.product p WHERE p.id = product FOR NO KEY UPDATE;
 	PERFORM sync.version_require(product, sync_rollback.version);
+	present := sync.product_document(product);
 	target := sync.version_document(product, sync_rollback.version);
 	IF present IS NULL THEN
 		RAISE EXCEPTION 'product % is no longer in the catalogue', product
