@@ -273,6 +273,16 @@ SELECT * FROM pg_temp.feed(:again, '[{"id": 30, "title": "New"}]');
 SELECT pg_temp.apply();
 SELECT path, new_value FROM sync.refused_fields('feed', '{30}', 1000000) ORDER BY 2;
 
+-- A variant that was renamed since has no field that could be put back: that it was changed is told, and no field is staged.
+INSERT INTO sync.variant (product_id, sku, price) VALUES (30, 'R-30', 10);
+SELECT pg_temp.run() AS bad \gset
+SELECT staged FROM pg_temp.feed(:bad, '[{"id": 30, "title": "Bad", "variants": {"R-30": {"price": 1}}}]');
+SELECT pg_temp.apply();
+UPDATE sync.variant SET sku = 'R-30 new' WHERE sku = 'R-30';
+SELECT sync_rollback_run(:bad) AS undo \gset
+SELECT reason, flags, fields FROM pg_temp.entry e WHERE id IN (SELECT id FROM sync.staging WHERE run_id = :undo);
+SELECT sync_cancel(:undo);
+
 -- A rollback that could not be applied is tried again with its entries.
 SELECT sync_rollback(8, 0) AS entry \gset
 SELECT run_id AS run FROM sync.staging WHERE id = :entry \gset
@@ -331,6 +341,7 @@ SELECT sync_rollback(1, 77);
 SELECT sync_rollback(:made, 0);
 SELECT sync_rollback(1, 1, '{}');
 SELECT sync_rollback(1, 1, '{title,NULL}');
+SELECT sync_rollback(1, 1, '{{title},{vendor}}');
 SELECT sync_rollback_run(777);
 SELECT sync_rollback_run(NULL);
 INSERT INTO sync.run (kind, connection, state) VALUES ('etilize', 'feed', 'matching') RETURNING id AS busy \gset

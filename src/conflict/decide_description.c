@@ -13,10 +13,10 @@ edited(const DecideCase *c)
 {
 	const DecideFacts *facts = c->facts;
 
-	if (facts->manual_edit != NOT_KNOWN)
-		return facts->manual_edit == YES;
 	if (facts->locked == YES)
 		return true;
+	if (facts->manual_edit != NOT_KNOWN)
+		return facts->manual_edit == YES;
 	if (facts->last_pushed.type != DIFF_NULL)
 		return !decide_same(c, &facts->last_pushed, &c->shopify);
 	return c->based && !decide_same(c, &c->base, &c->shopify);

@@ -8,6 +8,7 @@
  *
  *		variants[CWS-1042].price	the path: that one and no other
  *		price						the field, of any variant
+ *		stock						the same of a stock at any location; variants[CWS-1042].stock: of that variant
  *		inventory					a class: price stands for compare_at_price too
  *		metafields.custom.*			a pattern: the longer, the more exact
  */
@@ -76,6 +77,17 @@ pattern_matches(DiffText pattern, DiffText text)
 	return p == pattern.length;
 }
 
+/* Whether a rule's field is stock, of this variant or of any: the path of a stock has its location too. */
+static bool
+names_all_locations(DiffText field, DiffText path)
+{
+	DiffText	name = decide_short_name(path);
+	DiffText	own = diff_text_is(field, "stock") ? name : path;
+
+	return diff_text_is(decide_short_name(field), "stock") && decide_class(path) == CLASS_INVENTORY &&
+		own.length > field.length && own.data[field.length] == '[' && memcmp(own.data, field.data, field.length) == 0;
+}
+
 /* How exactly a rule's field names a path; 0 where it does not. */
 static int
 field_matches(DiffText field, DiffText path)
@@ -86,7 +98,7 @@ field_matches(DiffText field, DiffText path)
 
 	if (text_same(field, path))
 		return name.length < path.length ? NAMES_PATH : NAMES_FIELD;
-	if (text_same(field, name))
+	if (text_same(field, name) || names_all_locations(field, path))
 		return NAMES_FIELD;
 	if (diff_text_is(field, class_name) && !diff_text_is(field, "other"))
 		return NAMES_CLASS;

@@ -103,11 +103,16 @@ description_length(DiffText html)
 	return length;
 }
 
-/* Where the tag ends whose name ends at text, behind its >; NULL where it does not.  *empty: it ends with a slash. */
+/*
+ * Where the tag ends whose name ends at text, behind its >; NULL where it does not.  *empty: it ends with a slash that is not of a value
+ * without quotes, as in <a href=/pens/>.
+ */
 static const char *
 tag_end(const char *text, const char *end, bool *empty)
 {
 	char		quote = 0;
+	bool		equals = false; /* a value comes next */
+	bool		bare = false;	/* within a value without quotes */
 
 	for (; text < end; text++)
 	{
@@ -118,13 +123,21 @@ tag_end(const char *text, const char *end, bool *empty)
 		}
 		else if (*text == '>')
 		{
-			*empty = text[-1] == '/';
+			*empty = text[-1] == '/' && !bare;
 			return text + 1;
 		}
-		else if ((*text == '"' || *text == '\'') && text[-1] == '=')
-			quote = *text;
 		else if (*text == '<')
 			return NULL;
+		else if (is_space(*text))
+			bare = false;
+		else if (equals)
+		{
+			equals = false;
+			bare = *text != '"' && *text != '\'';
+			quote = bare ? 0 : *text;
+		}
+		else if (!bare)
+			equals = *text == '=';
 	}
 	return NULL;
 }

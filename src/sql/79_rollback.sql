@@ -57,15 +57,18 @@ LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' 
 #variable_conflict use_column
 BEGIN
 	WITH wanted AS MATERIALIZED (
-		SELECT f.product_id, f.path, v.old_value, v.new_value, v.old_value IS DISTINCT FROM v.new_value AS differs, f.source, f.undone, f.kept,
-			   d.version, d.document
+		SELECT f.product_id, f.path, v.old_value, v.new_value, v.old_value IS DISTINCT FROM v.new_value AND NOT g.gone AS differs, g.gone,
+			   f.source, f.undone, f.kept, d.version, d.document
 		FROM unnest(fields) f
 		JOIN sync.product_documents(ARRAY(SELECT DISTINCT f.product_id FROM unnest(fields) f)) d ON d.product_id = f.product_id
-		CROSS JOIN LATERAL (SELECT sync.document_get(d.document, f.path) AS old_value, nullif(f.new_value, 'null') AS new_value OFFSET 0) v),
+		CROSS JOIN LATERAL (SELECT sync.document_get(d.document, f.path) AS old_value, nullif(f.new_value, 'null') AS new_value OFFSET 0) v
+		-- A field of a variant that was renamed or deleted since: nobody could apply it.
+		CROSS JOIN LATERAL (
+			SELECT k.sku IS NOT NULL AND NOT k.whole AND NOT d.document -> 'variants' ? k.sku AS gone FROM sync.path_sku(f.path) k) g),
 	product AS MATERIALIZED (
 		SELECT w.product_id, min(w.version) AS version, (array_agg(w.document))[1] AS document,
 			   array_agg(sync.path_label(w.path, true) ORDER BY w.path COLLATE "C") FILTER (WHERE w.differs AND w.kept IS NULL) AS labels,
-			   count(*) FILTER (WHERE w.differs AND w.kept IS NOT NULL) AS n_kept,
+			   count(*) FILTER (WHERE (w.differs OR w.gone) AND w.kept IS NOT NULL) AS n_kept,
 			   bool_or(w.old_value IS NOT NULL AND w.kept IS NULL AND w.new_value IS NULL AND k.whole) AS removes,
 			   jsonb_object_agg(w.path, jsonb_build_object('source', w.source, 'value', w.undone)) AS undoes
 		FROM wanted w CROSS JOIN LATERAL sync.path_sku(w.path) k GROUP BY w.product_id),
@@ -110,14 +113,17 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 #variable_conflict use_column
 DECLARE
 	product constant bigint := sync_rollback.product_id;
-	present jsonb := sync.product_document(product);
+	present jsonb;
 	target jsonb;
 	wanted sync.rollback_field[];
 	run bigint;
 	older bigint[];
 	entry bigint;
 BEGIN
+	-- Of two at the same time the second sees the first, and takes its place.
+	PERFORM FROM sync.product p WHERE p.id = product FOR NO KEY UPDATE;
 	PERFORM sync.version_require(product, sync_rollback.version);
+	present := sync.product_document(product);
 	target := sync.version_document(product, sync_rollback.version);
 	IF present IS NULL THEN
 		RAISE EXCEPTION 'product % is no longer in the catalogue', product
@@ -125,7 +131,7 @@ BEGIN
 	ELSIF target IS NULL THEN
 		RAISE EXCEPTION 'product % did not exist before its version 1', product
 			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'To take it out of the catalogue, set its status to archived.';
-	ELSIF array_position(fields, NULL) IS NOT NULL OR fields = '{}' THEN
+	ELSIF fields = '{}' OR array_ndims(fields) > 1 OR array_position(fields, NULL) IS NOT NULL THEN
 		RAISE EXCEPTION 'fields must be a list of paths' USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'For example ARRAY[''title'', ''variants[*].price'']; leave it out for all.';
 	END IF;
