@@ -345,7 +345,7 @@ BEGIN
 			SELECT m.* FROM sync.decide_merge(d.path, d.base_value, d.local_value, d.shop_value, rules, f.facts) m WHERE d.status = 'shop'
 			UNION ALL
 			SELECT m.* FROM sync.decide_field(d.path, d.base_value, d.local_value, d.shop_value, rules, f.facts) m WHERE d.status <> 'shop') k) t ON true;
-	fields := sync.merge_freeze(merge_fields.run_id, merge_fields.connection, coalesce(fields, '{}'));
+	fields := sync.merge_clashes(sync.merge_freeze(merge_fields.run_id, merge_fields.connection, coalesce(fields, '{}')));
 	PERFORM sync.merge_log(merge_fields.run_id, merge_fields.connection, fields);
 	RETURN fields;
 END
