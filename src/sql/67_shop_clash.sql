@@ -54,3 +54,19 @@ BEGIN
 	RETURN fields;
 END
 $$;
+
+-- Entries that would create a product of the shop as it was are out of date once it is another, is gone, or is linked.
+CREATE FUNCTION sync.shop_supersede_creates(connection text, products sync.merge_product[]) RETURNS void
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+#variable_conflict use_column
+DECLARE
+	open_ids bigint[] := ARRAY(SELECT s.id FROM sync.staging s
+		WHERE s.connection = shop_supersede_creates.connection AND s.kind = 'create' AND s.state = 'open' AND s.decision = 'pending' AND s.method = 'shop');
+BEGIN
+	UPDATE sync.staging s SET state = 'superseded'
+	FROM unnest(products) p
+	WHERE s.id = ANY (open_ids) AND s.evidence ->> 'remote_id' = p.remote_id::text
+	  AND (p.gone IS NOT NULL OR s.document IS DISTINCT FROM p.shop
+		   OR EXISTS (SELECT FROM sync.product_listing l WHERE l.connection = shop_supersede_creates.connection AND l.remote_id = p.remote_id));
+END
+$$;

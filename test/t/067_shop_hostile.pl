@@ -58,6 +58,29 @@ is(value("SELECT state || ' ' || (SELECT p.handle FROM sync.product p WHERE p.id
 $shop->edit({ product => $p[8]{id}, variants => { sku(8) => { cost => '99999999999999' } } }, { product => $p[9]{id}, set => { title => 'Other 9' } });
 is(pull(), 'complete', 'a cost that fits no column');
 is(value("SELECT count(*) FROM sync.product WHERE title = 'Other 9'"), 1, 'holds up nothing');
+
+# Texts of every kind; a price that nobody can mean is told with why.
+$shop->edit({ product => $p[10]{id}, set => { handle => '', title => "Sch\x{f6}n \x{1F600} \x{5e9}\x{5dc}\x{5d5}\x{5dd}", descriptionHtml => '<p>' . ('x' x 60_000) . "&nbsp;\x{1F600}</p>" },
+	variants => { sku(10) => { price => '0.00', barcode => '  ', sku => sku(10) . ' ' } } });
+is(pull(), 'complete', 'emoji, right to left, long texts, a price of 0');
+is(value("SELECT title FROM sync.product p JOIN sync.product_listing l ON l.product_id = p.id WHERE l.remote_id = $p[10]{id}"), "Sch\xc3\xb6n \xf0\x9f\x98\x80 \xd7\xa9\xd7\x9c\xd7\x95\xd7\x9d", 'are here');
+is(value("SELECT string_agg(path || ' ' || rule, ', ') FROM sync.conflict WHERE product_id = (SELECT product_id FROM sync.product_listing WHERE remote_id = $p[10]{id}) AND state = 'open'"),
+	'variants[' . sku(10) . '].price zero_price', 'the price of 0 waits for a person');
+
+# New in the shop with a SKU that is taken, edited again before anybody decides: one entry, of what is there now.
+my $twin = $shop->edit({ add => { title => 'Twin', variants => [ { sku => sku(9), price => '1.00', barcode => '' } ] } });
+is(pull(), 'manual_review', 'a product whose SKU is taken waits');
+$shop->edit({ product => $twin->{id}, set => { title => 'Twin edited' } });
+pull();
+is(value("SELECT string_agg(title, ', ') FROM sync.staging WHERE state = 'open' AND sku = '" . sku(9) . "'"), 'Twin edited', 'once, as it is now');
+$shop->edit({ product => $twin->{id}, delete => 1 });
+pull('full');
+is(value("SELECT count(*) FROM sync.staging WHERE state = 'open' AND kind = 'create'"), 0, 'and not at all when it is gone');
 is(value("SELECT string_agg(message, '; ') FROM sync.notification WHERE message LIKE '%failed%'"), '', 'no run failed');
+
+# Again: nothing changes.
+my $versions = value('SELECT count(*) FROM sync.product_version');
+pull('full');
+is(value('SELECT count(*) FROM sync.product_version'), $versions, 'another full reading changes nothing');
 $shop->blameless;
 done_testing();
