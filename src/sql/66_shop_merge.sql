@@ -53,6 +53,8 @@ BEGIN
 		RETURN hold;
 	END IF;
 	PERFORM sync.shop_sent_due(run.connection);
+	-- Choices that no merge was started for, such as those made while the extension was away, or that could not be carried out yet.
+	PERFORM sync.conflicts_due(run.connection);
 	ANALYZE sync.shopify_product (connection, merge_due);
 	size := greatest(sync.setting_value(run.connection, 'merge_batch_products')::integer, 1);
 	FOR part IN
@@ -239,6 +241,7 @@ BEGIN
 		ARRAY(SELECT p FROM unnest(products) p WHERE p.gone IS NOT NULL AND p.product_id IS NOT NULL)));
 	counts := sync.counts_add(counts, sync.shop_create(shop_merge_range.run_id, shop_merge_range.connection,
 		ARRAY(SELECT p FROM unnest(products) p WHERE p.product_id IS NULL AND p.gone IS NULL)));
+	PERFORM sync.shop_supersede_creates(shop_merge_range.connection, products);
 	IF linked <> '{}' THEN
 		linked := sync.shop_echoes(shop_merge_range.connection, linked);
 		fields := sync.merge_fields(shop_merge_range.run_id, shop_merge_range.connection, linked);
@@ -332,8 +335,9 @@ BEGIN
 		LEFT JOIN LATERAL (SELECT o.kind FROM lock o WHERE o.product_id = d.product_id AND d.path LIKE o.pattern ORDER BY o.kind LIMIT 1) l ON true
 		LEFT JOIN refused r ON r.product_id = d.product_id AND r.path = d.path AND r.new_value IS NOT DISTINCT FROM d.shop_value)
 	SELECT array_agg(ROW(d.product_id, d.path, d.base_value, d.local_value, d.shop_value, d.status, coalesce(d.outcome, t.outcome),
-						 CASE WHEN d.outcome IS NULL THEN t.value ELSE d.value END, coalesce(d.rule, t.rule), coalesce(d.reason, t.reason),
-						 d.conflict_id, t.facts)::sync.merge_field)
+						 CASE WHEN d.outcome IS NULL THEN t.value ELSE d.value END,
+						 CASE WHEN d.outcome IS NULL AND t.outcome = 'manual' THEN t.rule ELSE coalesce(d.rule, t.rule) END,
+						 CASE WHEN d.outcome IS NULL AND t.outcome = 'manual' THEN t.reason ELSE coalesce(d.reason, t.reason) END, d.conflict_id, t.facts)::sync.merge_field)
 	INTO fields
 	FROM decided d
 	-- Only where nothing else has decided: the tree and what it wants to know are not free.
@@ -345,7 +349,7 @@ BEGIN
 			SELECT m.* FROM sync.decide_merge(d.path, d.base_value, d.local_value, d.shop_value, rules, f.facts) m WHERE d.status = 'shop'
 			UNION ALL
 			SELECT m.* FROM sync.decide_field(d.path, d.base_value, d.local_value, d.shop_value, rules, f.facts) m WHERE d.status <> 'shop') k) t ON true;
-	fields := sync.merge_freeze(merge_fields.run_id, merge_fields.connection, coalesce(fields, '{}'));
+	fields := sync.merge_clashes(sync.merge_freeze(merge_fields.run_id, merge_fields.connection, coalesce(fields, '{}')));
 	PERFORM sync.merge_log(merge_fields.run_id, merge_fields.connection, fields);
 	RETURN fields;
 END

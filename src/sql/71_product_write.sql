@@ -54,6 +54,10 @@ CREATE FUNCTION sync.products_write(product_ids bigint[], versions integer[], do
 RETURNS void
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 BEGIN
+	-- Handles that change places: the one that has it lets go first.
+	UPDATE sync.product p SET handle = NULL
+	FROM unnest(product_ids, documents) AS e (product_id, d)
+	WHERE p.id = e.product_id AND p.handle <> coalesce(e.d ->> 'handle', '') AND p.handle IN (SELECT d ->> 'handle' FROM unnest(documents) d);
 	UPDATE sync.product p
 	SET handle = e.d ->> 'handle', title = e.d ->> 'title', description = e.d ->> 'description', vendor = e.d ->> 'vendor',
 		type = e.d ->> 'type', tags = ARRAY(SELECT jsonb_array_elements_text(coalesce(e.d -> 'tags', '[]'))),
