@@ -149,7 +149,8 @@ BEGIN
 		linked_by text NOT NULL DEFAULT 'product_sync',
 		linked_at timestamptz NOT NULL DEFAULT now(),
 		UNIQUE (product_id, connection),
-		UNIQUE (connection, remote_id)
+		UNIQUE (connection, remote_id),
+		UNIQUE (id, connection)
 	) WITH (fillfactor = 90);
 	COMMENT ON TABLE sync.product_listing IS 'A product in a shop: which one it is there, and the base, the values of its own fields that both sides last agreed on.';
 	COMMENT ON COLUMN sync.product_listing.base IS 'By path, the shop''s value at the last agreement: a document without variants, in which a missing field is one that was empty.';
@@ -160,15 +161,16 @@ BEGIN
 
 	CREATE TABLE sync.listing (
 		id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-		connection text NOT NULL REFERENCES sync.connection ON UPDATE CASCADE ON DELETE CASCADE,
-		product_listing_id bigint NOT NULL REFERENCES sync.product_listing ON DELETE CASCADE,
+		connection text NOT NULL,
+		product_listing_id bigint NOT NULL,
 		variant_id bigint NOT NULL REFERENCES sync.variant ON DELETE CASCADE,
 		remote_id bigint NOT NULL,
 		inventory_item_id bigint,
 		base jsonb NOT NULL DEFAULT '{}',
 		base_local jsonb NOT NULL DEFAULT '{}',
 		UNIQUE (variant_id, connection),
-		UNIQUE (connection, remote_id)
+		UNIQUE (connection, remote_id),
+		FOREIGN KEY (product_listing_id, connection) REFERENCES sync.product_listing (id, connection) ON UPDATE CASCADE ON DELETE CASCADE
 	) WITH (fillfactor = 90);
 	CREATE INDEX listing_product_listing_id_idx ON sync.listing (product_listing_id);
 	CREATE INDEX listing_inventory_item_idx ON sync.listing (connection, inventory_item_id);
@@ -177,8 +179,8 @@ BEGIN
 
 	CREATE TABLE sync.stock_level (
 		id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-		connection text NOT NULL REFERENCES sync.connection ON UPDATE CASCADE ON DELETE CASCADE,
-		variant_id bigint NOT NULL REFERENCES sync.variant ON DELETE CASCADE,
+		connection text NOT NULL,
+		variant_id bigint NOT NULL,
 		location_id bigint NOT NULL,
 		erp numeric,
 		erp_seen_at timestamptz,
@@ -187,7 +189,8 @@ BEGIN
 		sent numeric,
 		sent_seen timestamptz,
 		agreed_at timestamptz,
-		UNIQUE (variant_id, location_id, connection)
+		UNIQUE (variant_id, location_id, connection),
+		FOREIGN KEY (variant_id, connection) REFERENCES sync.listing (variant_id, connection) ON UPDATE CASCADE ON DELETE CASCADE
 	) WITH (fillfactor = 80);
 	COMMENT ON TABLE sync.stock_level IS 'Stock of a variant at a location of a shop: ours, and the base that both sides last agreed on. The shop''s own is in sync.shopify_stock.';
 	COMMENT ON COLUMN sync.stock_level.erp IS 'What the ERP said last of the store that is this location: on hand less reserved.';

@@ -199,12 +199,14 @@ $$;
 -- Links those whose SKUs say what they are: most of them are SKUs of one product here, none of another's, no barcode contradicts them, and
 -- either one of them is long enough not to be chance or the titles are the same.
 CREATE FUNCTION sync.link_exact(connection text, mirror_ids bigint[]) RETURNS bigint[]
-LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' SET work_mem = '64MB' SET jit = off AS $$
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' SET work_mem = '16MB' SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
+	part constant integer := 5000;
 	chosen bigint[];
 	product_ids bigint[];
 	taken bigint[];
+	linked bigint[] := '{}';
 BEGIN
 	WITH theirs AS MATERIALIZED (
 		SELECT m.id, m.document ->> 'title' AS title, m.document ->> 'status' AS status, m.rejected_links, nullif(btrim(e.value ->> 'sku'), '') AS sku,
@@ -233,7 +235,12 @@ BEGIN
 		SELECT array_agg(w.id), array_agg(w.product_id) INTO chosen, product_ids
 		FROM unnest(chosen, product_ids) AS w (id, product_id) WHERE w.product_id <> ALL (taken);
 	END IF;
-	RETURN sync.link_make(connection, coalesce(chosen, '{}'), product_ids, array_fill('product_sync'::text, ARRAY[coalesce(cardinality(chosen), 0)]));
+	-- In parts: a whole shop at once would be held in memory.
+	FOR first IN 1 .. coalesce(cardinality(chosen), 0) BY part LOOP
+		linked := linked || sync.link_make(connection, chosen[first : first + part - 1], product_ids[first : first + part - 1],
+			array_fill('product_sync'::text, ARRAY[least(part, cardinality(chosen) - first + 1)]));
+	END LOOP;
+	RETURN linked;
 END
 $$;
 
