@@ -210,7 +210,7 @@ BEGIN
 	CROSS JOIN LATERAL (
 		SELECT CASE WHEN jsonb_typeof(c.local_value) = 'number' THEN c.local_value::numeric END AS local,
 			   CASE WHEN jsonb_typeof(c.shopify_value) = 'number' THEN c.shopify_value::numeric END AS shopify) n;
-	COMMENT ON VIEW sync.conflicts IS 'Conflicts for people to read: the catalogue''s value, the shop''s and the one that both last agreed on side by side. Decide in sync.conflict, or with sync_resolve(id, …).';
+	COMMENT ON VIEW sync.conflicts IS 'Conflicts for people to read: the catalogue''s value, the shop''s and the one that both last agreed on side by side. Decide in sync.conflict, or with sync_resolve(id, ...).';
 	COMMENT ON COLUMN sync.conflicts.difference IS 'The shop''s number less the catalogue''s, where both are numbers.';
 	COMMENT ON COLUMN sync.conflicts.percent IS 'The difference in percent of the catalogue''s number.';
 	COMMENT ON COLUMN sync.conflicts.label IS 'The field, in words; path has it in full.';
@@ -446,4 +446,4 @@ END
 $$;
 GRANT EXECUTE ON FUNCTION @extschema@.sync_resolve_where(jsonb, text, text, boolean), sync.conflict_condition(jsonb) TO sync_approver;
 COMMENT ON FUNCTION @extschema@.sync_resolve_where(jsonb, text, text, boolean) IS
-'Decides all open conflicts that a filter selects: local or shopify. Returns how many; dry_run only counts. Keys, all of which must hold: connection, field (price, inventory, description, other …), path (* stands for anything, as in variants[*].price), rule, vendor, product_id, sku (LIKE pattern), min_difference and max_difference (share of the catalogue''s number, 0.1 is 10 %), created_before (time), run_id. Errors: 22023 unknown key, wrong type or choice, 22004 dry_run is null. Example: SELECT sync_resolve_where(''{"field": "price", "vendor": "Avery", "max_difference": 0.1}'', ''shopify'', dry_run => true).';
+'Decides all open conflicts that a filter selects: local or shopify. Returns how many; dry_run only counts. Keys, all of which must hold: connection, field (price, inventory, description, other ...), path (* stands for anything, as in variants[*].price), rule, vendor, product_id, sku (LIKE pattern), min_difference and max_difference (share of the catalogue''s number, 0.1 is 10 %), created_before (time), run_id. Errors: 22023 unknown key, wrong type or choice, 22004 dry_run is null. Example: SELECT sync_resolve_where(''{"field": "price", "vendor": "Avery", "max_difference": 0.1}'', ''shopify'', dry_run => true).';
