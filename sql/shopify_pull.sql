@@ -126,7 +126,7 @@ SELECT work();
 SELECT count(*) FROM mirror WHERE due;
 SELECT * FROM reading ORDER BY id DESC LIMIT 1;
 
--- A change that the index shows late, behind the watermark but within the overlap, is found; stock alone marks nothing.
+-- A change that the index shows late, behind the watermark but within the overlap, is found; stock alone makes a product due too.
 INSERT INTO item (id, title, at) VALUES (11, 'Late', moment(1));
 UPDATE item SET stock = 7, at = moment(3) WHERE id = 8;
 SELECT sync_run_shopify_down('delta') IS NOT NULL;

@@ -236,9 +236,9 @@ BEGIN
 		FROM unnest(chosen, product_ids) AS w (id, product_id) WHERE w.product_id <> ALL (taken);
 	END IF;
 	-- In parts: a whole shop at once would be held in memory.
-	FOR start_at IN 1 .. coalesce(cardinality(chosen), 0) BY part LOOP
-		linked := linked || sync.link_make(connection, chosen[start_at : start_at + part - 1], product_ids[start_at : start_at + part - 1],
-			array_fill('product_sync'::text, ARRAY[least(part, cardinality(chosen) - start_at + 1)]));
+	FOR start IN 1 .. coalesce(cardinality(chosen), 0) BY part LOOP
+		linked := linked || sync.link_make(connection, chosen[start : start + part - 1], product_ids[start : start + part - 1],
+			array_fill('product_sync'::text, ARRAY[least(part, cardinality(chosen) - start + 1)]));
 	END LOOP;
 	RETURN linked;
 END

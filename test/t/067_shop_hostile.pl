@@ -54,10 +54,12 @@ is(pull(), 'complete', 'once the handle is free');
 is(value("SELECT state || ' ' || (SELECT p.handle FROM sync.product p WHERE p.id = c.product_id) FROM sync.conflict c WHERE rule = 'handle_taken'"),
 	'applied our-own', 'it is');
 
-# Prices, costs and weights that no column takes.
-$shop->edit({ product => $p[8]{id}, variants => { sku(8) => { cost => '99999999999999' } } }, { product => $p[9]{id}, set => { title => 'Other 9' } });
-is(pull(), 'complete', 'a cost that fits no column');
+# A weight that no column takes, which the mirror does.
+$shop->edit({ product => $p[8]{id}, variants => { sku(8) => { weight => { value => 99999999, unit => 'KILOGRAMS' } } } },
+	{ product => $p[9]{id}, set => { title => 'Other 9' } });
+is(pull(), 'complete', 'a weight that fits no column');
 is(value("SELECT count(*) FROM sync.product WHERE title = 'Other 9'"), 1, 'holds up nothing');
+is(value("SELECT rule FROM sync.conflict WHERE state = 'open' AND path LIKE '%.weight'"), 'value_unfit', 'it is a person\'s business');
 
 # Texts of every kind; a price that nobody can mean is told with why.
 $shop->edit({ product => $p[10]{id}, set => { handle => '', title => "Sch\x{f6}n \x{1F600} \x{5e9}\x{5dc}\x{5d5}\x{5dd}", descriptionHtml => '<p>' . ('x' x 60_000) . "&nbsp;\x{1F600}</p>" },
