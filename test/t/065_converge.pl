@@ -3,7 +3,7 @@
 #
 # A random test of everything together: merchants, people at the tables, a feed and an ERP change things; webhooks are lost, doubled and
 # reordered, readings cut off, answers to pushes lost, conflicts decided at random.  SYNC_SEED (default 1) says what happens, SYNC_ROUNDS
-# (default 20) how much.  Nothing waits: the queue is worked on by CALL sync_work() after each act.
+# (default 16) how much.  Nothing waits: the queue is worked on by CALL sync_work() after each act.
 use strict;
 use warnings;
 use JSON::PP;
@@ -23,7 +23,7 @@ use ProductSync::World;
 use ProductSync::Xorosoft;
 
 my $seed = $ENV{SYNC_SEED} // 1;
-my $rounds = $ENV{SYNC_ROUNDS} // 20;
+my $rounds = $ENV{SYNC_ROUNDS} // 16;
 my $feed_name = 'CowanOfficeSupplies.zip';
 my $json = JSON::PP->new->canonical->allow_nonref->ascii;
 
@@ -154,8 +154,8 @@ for my $round (1 .. $rounds)
 {
 	for my $act ($world->shuffle(qw(merchant hand merchant hand stock webhooks webhooks push), $world->pick(qw(pull pull erp feed)), $world->pick(qw(people push))))
 	{
-		if ($act eq 'merchant') { $world->merchant_edits(20) }
-		elsif ($act eq 'hand') { $world->hand_edits(24) }
+		if ($act eq 'merchant') { $world->merchant_edits(26) }
+		elsif ($act eq 'hand') { $world->hand_edits(34) }
 		elsif ($act eq 'stock') { $world->merchant_stock(8) }
 		elsif ($act eq 'webhooks') { webhooks() }
 		elsif ($act eq 'push') { $pusher->push(share => 0.6, lose => 0.15) }

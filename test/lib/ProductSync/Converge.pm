@@ -111,7 +111,9 @@ WHERE d.status <> 'converged' AND NOT public.waits(l.product_id, d.path)
 ORDER BY 1
 END
 	is($apart, '', 'both sides agree on every field that waits for nobody');
-	is($self->{sql}->('SELECT remote_id FROM public.shop_now n WHERE NOT EXISTS (SELECT FROM sync.product_listing l WHERE l.remote_id = n.remote_id)'), '', 'and every product of the shop is one of the catalogue');
+	is($self->{sql}->('SELECT remote_id FROM public.shop_now n WHERE NOT EXISTS (SELECT FROM sync.product_listing l WHERE l.remote_id = n.remote_id)'
+		. " AND NOT EXISTS (SELECT FROM sync.staging s WHERE s.connection = 'shop' AND s.evidence ->> 'remote_id' = n.remote_id::text AND s.state IN ('open', 'rejected'))"),
+		'', 'and every product of the shop is one of the catalogue, or waits for a person');
 	my $uneven = $self->{sql}->(<<'END');
 SELECT format('%s at %s: %s here, %s in the shop, %s agreed, erp %s', n.sku, n.location_id, k.local, n.available, k.base, k.erp)
 FROM public.stock_now n JOIN sync.variant v ON v.sku = n.sku
@@ -148,9 +150,9 @@ WHERE NOT sync.value_equal(e.path, e.value, n.value)
   -- The ERP counted before but was read afterwards.
   AND NOT EXISTS (SELECT FROM public.edit o JOIN sync.variant v ON v.product_id = o.product_id JOIN sync.stock_level k ON k.variant_id = v.id AND sync.stock_path(v.sku, k.location_id) = o.path
 				  WHERE o.product_id = e.product_id AND o.path = e.path AND o.who = 'erp' AND o.value = n.value AND k.erp = k.local AND k.agreed_at > e.at)
-  -- The feed, or a rollback.
+  -- The feed, a rollback, or a person who approved what the shop did.
   AND NOT EXISTS (SELECT FROM sync.product_change c
-				  WHERE c.product_id = e.product_id AND c.path = e.path AND c.at > e.at AND c.source <> 'shop' AND c.kind <> 'manual')
+				  WHERE c.product_id = e.product_id AND c.path = e.path AND c.at > e.at AND (c.source <> 'shop' OR c.actor <> 'product_sync') AND c.kind <> 'manual')
   AND NOT EXISTS (SELECT FROM sync.decision_log g WHERE g.product_id = e.product_id AND g.path = e.path AND g.decided_at > e.at
 				  AND (sync.value_equal(e.path, g.local_value, e.value) OR sync.value_equal(e.path, g.shopify_value, e.value)))
   AND NOT EXISTS (SELECT FROM sync.conflict c WHERE c.product_id = e.product_id AND c.path = e.path AND c.state IN ('open', 'resolved', 'applied')

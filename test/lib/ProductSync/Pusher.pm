@@ -56,7 +56,9 @@ sub push_fields
 	my %changes;
 	for my $k (0 .. $#$rows)
 	{
-		if ($equal->[$k]) { $changes{ $rows->[$k]{path} } = $rows->[$k]{local_value} }
+		my ($sku) = $rows->[$k]{path} =~ /^variants\[([^\]]*)\]\./;
+		# A variant may be gone by now.
+		if ($equal->[$k] && (!defined $sku || $document->{variants}{$sku})) { $changes{ $rows->[$k]{path} } = $rows->[$k]{local_value} }
 		else { $self->{stale}++ }
 	}
 	return 0 unless %changes;

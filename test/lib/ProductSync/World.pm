@@ -128,8 +128,8 @@ sub field_of
 sub value_at
 {
 	my ($document, $path) = @_;
-	return $document->{variants}{$1}{options}{$2} if $path =~ /^variants\[(.*)\]\.options\.(.*)$/;
-	return $document->{variants}{$1}{$2} if $path =~ /^variants\[(.*)\]\.(.*)$/;
+	return (($document->{variants}{$1} // {})->{options} // {})->{$2} if $path =~ /^variants\[(.*)\]\.options\.(.*)$/;
+	return ($document->{variants}{$1} // {})->{$2} if $path =~ /^variants\[(.*)\]\.(.*)$/;
 	return $document->{metafields}{$1} if $path =~ /^metafields\.(.*)$/;
 	return $document->{attributes}{$1} if $path =~ /^attributes\.(.*)$/;
 	return $document->{$path};
