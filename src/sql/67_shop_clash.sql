@@ -61,7 +61,8 @@ LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' 
 #variable_conflict use_column
 DECLARE
 	open_ids bigint[] := ARRAY(SELECT s.id FROM sync.staging s
-		WHERE s.connection = shop_supersede_creates.connection AND s.kind = 'create' AND s.state = 'open' AND s.decision = 'pending' AND s.method = 'shop');
+		WHERE s.connection = shop_supersede_creates.connection AND s.kind = 'create' AND s.state = 'open' AND s.decision = 'pending'
+		  AND s.method = 'shop');
 BEGIN
 	UPDATE sync.staging s SET state = 'superseded'
 	FROM unnest(products) p
