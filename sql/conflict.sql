@@ -125,7 +125,9 @@ SELECT pg_temp.try(s) FROM unnest(ARRAY[
 SET ROLE sync_worker;
 SELECT sync.conflicts_notify(:run);
 SELECT message, details FROM sync.notification WHERE kind = 'conflicts_open';
-SELECT sync.conflict_converged('shop', '{3,4}', ARRAY['4 tags']);
+SELECT sync.shop_conflicts(:run, 'shop', '{3,4}', ARRAY(
+	SELECT ROW(product_id, path, base_value, local_value, shopify_value, 'both', 'manual', NULL, rule, reason, NULL, NULL)::sync.merge_field
+	FROM sync.conflict WHERE product_id = 4 AND path = 'tags' AND state = 'open'));
 SELECT id, path, state, closed_at IS NOT NULL AS closed FROM sync.conflict WHERE product_id IN (3, 4) ORDER BY id;
 UPDATE sync.shopify_product SET merge_due = false;
 SELECT sync.conflicts_due('shop');

@@ -29,7 +29,7 @@ $$;
 
 -- A product of the mirror beside its product here.  base null: never agreed.  The documents have our SKUs.
 CREATE TYPE sync.merge_product AS (mirror_id bigint, remote_id bigint, listing_id bigint, product_id bigint, version integer, gone text,
-	base jsonb, base_local jsonb, local jsonb, shop jsonb, skus jsonb, info jsonb, first boolean);
+	base jsonb, base_local jsonb, local jsonb, shop jsonb, skus jsonb, info jsonb);
 -- A field that differs from what was agreed, and what becomes of it.
 CREATE TYPE sync.merge_field AS (product_id bigint, path text, base_value jsonb, local_value jsonb, shop_value jsonb, status text,
 	outcome text, value jsonb, rule text, reason text, conflict_id bigint, facts jsonb);
@@ -130,7 +130,7 @@ BEGIN
 	SELECT m.id, m.remote_id, l.id, l.product_id, d.version, m.gone,
 		   CASE WHEN l.merged_at IS NOT NULL THEN l.base || jsonb_build_object('variants', coalesce(i.base, '{}')) END,
 		   l.base_local || jsonb_build_object('variants', coalesce(i.base_local, '{}')),
-		   d.document, jsonb_set(m.document, '{variants}', k.variants), k.skus, m.variants, coalesce(l.merged_at IS NULL, true)
+		   d.document, jsonb_set(m.document, '{variants}', k.variants), k.skus, m.variants
 	FROM mirror m
 	LEFT JOIN sync.product_listing l ON l.connection = merge_products.connection AND l.remote_id = m.remote_id
 	LEFT JOIN listed i ON i.product_listing_id = l.id

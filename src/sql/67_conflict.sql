@@ -298,21 +298,6 @@ $$;
 COMMENT ON FUNCTION sync.conflict_open(bigint, text, sync.conflict_row[]) IS
 'Hands fields to people: one that is open with the same values is left alone, one with others is superseded. Returns the counts opened, same and superseded. Without a run people are told at once; else sync.conflicts_notify() tells them when the run has compared everything.';
 
--- Conflicts of these products on fields that are no longer in conflict are over.  keep_paths: those that still are, as PRODUCT PATH.
-CREATE FUNCTION sync.conflict_converged(connection text, product_ids bigint[], keep_paths text[]) RETURNS bigint
-LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
-#variable_conflict use_column
-DECLARE
-	n bigint;
-BEGIN
-	UPDATE sync.conflict c SET state = 'converged', closed_at = now()
-	WHERE c.connection = conflict_converged.connection AND c.product_id = ANY (product_ids) AND c.state IN ('open', 'resolved')
-	  AND c.product_id || ' ' || c.path <> ALL (keep_paths);
-	GET DIAGNOSTICS n = ROW_COUNT;
-	RETURN n;
-END
-$$;
-
 CREATE FUNCTION sync.conflict_notify(run_id bigint, connection text, opened bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
 #variable_conflict use_column

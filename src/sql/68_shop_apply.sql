@@ -155,7 +155,7 @@ DECLARE
 BEGIN
 	SELECT array_agg(ROW(p.mirror_id, p.remote_id, p.listing_id, p.product_id, p.version, NULL,
 			sync.document_patch_all(coalesce(p.base, '{"variants": {}}'), a.paths, a.shop_values),
-			sync.document_patch_all(p.base_local, a.paths, a.local_values), NULL, NULL, NULL, NULL, p.first)::sync.merge_product)
+			sync.document_patch_all(p.base_local, a.paths, a.local_values), NULL, NULL, NULL, NULL)::sync.merge_product)
 	INTO bases
 	FROM unnest(products) p
 	JOIN (SELECT f.product_id, array_agg(f.path ORDER BY f.path) AS paths, array_agg(nullif(f.shop_value, 'null') ORDER BY f.path) AS shop_values,
