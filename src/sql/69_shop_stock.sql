@@ -257,6 +257,8 @@ BEGIN
 	JOIN sync.listing l ON l.connection = n.connection AND l.variant_id = n.variant_id
 	JOIN sync.product_listing p ON p.id = l.product_listing_id
 	JOIN sync.shopify_product m ON m.connection = p.connection AND m.remote_id = p.remote_id AND m.gone_since IS NULL
+		-- A variant that the shop no longer has is for a person; its last stock is still in the mirror.
+		AND m.variants ? l.remote_id::text
 	JOIN sync.shopify_stock s ON s.connection = n.connection AND s.inventory_item_id = l.inventory_item_id AND s.location_id = n.location_id
 	WHERE n.connection = shop_outbox.connection AND (product_ids IS NULL OR v.product_id = ANY (product_ids))
 	  AND n.local IS DISTINCT FROM n.base AND s.available IS NOT DISTINCT FROM n.base AND n.base IS NOT NULL

@@ -118,14 +118,23 @@ sub feed_again
 	work('2 seconds');
 }
 
-# What the shop's changes left to people: archiving what is gone, variants, links.
+# What the shop's changes left to people: archiving what is gone, variants, links.  A person who is asked whether two products are one knows
+# them by their SKUs.
 sub approve
 {
 	my ($share) = @_;
-	for my $id (split /\n/, $ask->("SELECT id FROM sync.staging WHERE state = 'open' AND decision = 'pending' AND connection = 'shop' ORDER BY id"))
+	my $entries = $ask->(<<'END');
+SELECT concat_ws(' ', s.id, CASE WHEN s.flags @> '{link_uncertain}' THEN (
+	EXISTS (SELECT FROM sync.shopify_product m CROSS JOIN LATERAL jsonb_each(m.document -> 'variants') e
+			JOIN sync.variant v ON v.sku = e.value ->> 'sku' AND v.product_id = s.product_id
+			WHERE m.connection = s.connection AND m.remote_id = (s.evidence ->> 'remote_id')::bigint))::integer END)
+FROM sync.staging s WHERE s.state = 'open' AND s.decision = 'pending' AND s.connection = 'shop' ORDER BY s.id
+END
+	for my $entry (split /\n/, $entries)
 	{
+		my ($id, $same) = split / /, $entry;
 		next unless $world->chance($share);
-		$ask->($world->chance(0.7) ? "SELECT sync_approve(ARRAY[$id])" : "SELECT sync_reject(ARRAY[$id], 'test')");
+		$ask->($same // $world->chance(0.7) ? "SELECT sync_approve(ARRAY[$id])" : "SELECT sync_reject(ARRAY[$id], 'test')");
 		$world->count('entries decided');
 	}
 	work('1 second');
@@ -174,7 +183,7 @@ for my $round (1 .. $rounds)
 # ---- the end ------------------------------------------------------------------------------------------------------------------------
 
 $world->count("webhooks $_", $shopify->effects->{webhooks}{$_} // 0) for qw(made debounced lost doubled);
-ProductSync::Converge->new(sql => $ask, shop => $shop, world => $world, pusher => $pusher, settle => sub { pull('full') },
+ProductSync::Converge->new(sql => $ask, shop => $shop, world => $world, pusher => $pusher, settle => sub { erp(0); pull('full') },
 	again => sub { pull('full'); feed_again(); erp(0); webhooks() })->check;
 $shopify->blameless;
 note 'seconds: ' . join ', ', map { sprintf '%s %.1f', s/main:://r, $spent{$_} } sort keys %spent;

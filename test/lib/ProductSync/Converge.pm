@@ -146,7 +146,15 @@ WHERE NOT sync.value_equal(e.path, e.value, n.value)
   -- It put back what both had agreed on, after the other side had changed that, unseen: the net change is none.
   AND NOT EXISTS (SELECT FROM public.edit o WHERE o.product_id = e.product_id AND o.path = e.path AND o.who <> e.who AND o.no < e.no AND sync.value_equal(e.path, o.over, e.value)
 				  AND NOT EXISTS (SELECT FROM public.edit q JOIN public.edit m ON m.product_id = e.product_id AND m.path = e.path AND m.who <> e.who AND m.no BETWEEN o.no AND q.no
-								  WHERE q.product_id = e.product_id AND q.path = e.path AND q.who = e.who AND q.no BETWEEN o.no AND e.no AND sync.value_equal(e.path, q.over, m.value)))
+								  WHERE q.product_id = e.product_id AND q.path = e.path AND q.who = e.who AND q.no BETWEEN o.no AND e.no AND sync.value_equal(e.path, q.over, m.value)
+									-- What somebody set himself is no sign that he saw the same of the other.
+									AND NOT EXISTS (SELECT FROM public.edit x WHERE x.product_id = e.product_id AND x.path = e.path AND x.who = e.who
+													AND x.no > m.no AND x.no < q.no AND sync.value_equal(e.path, x.value, q.over))))
+  -- The same where it was the feed that had changed it.
+  AND NOT EXISTS (SELECT FROM sync.product_change c JOIN sync.connection k ON k.name = c.source AND k.kind = 'etilize'
+				  WHERE c.product_id = e.product_id AND c.path = e.path AND c.at < e.at AND sync.value_equal(e.path, c.old_value, e.value)
+				  AND NOT EXISTS (SELECT FROM public.edit q WHERE q.product_id = e.product_id AND q.path = e.path AND q.who = e.who AND q.no <= e.no
+								  AND q.at > c.at AND sync.value_equal(e.path, q.over, c.new_value)))
   -- The ERP counted before but was read afterwards.
   AND NOT EXISTS (SELECT FROM public.edit o JOIN sync.variant v ON v.product_id = o.product_id JOIN sync.stock_level k ON k.variant_id = v.id AND sync.stock_path(v.sku, k.location_id) = o.path
 				  WHERE o.product_id = e.product_id AND o.path = e.path AND o.who = 'erp' AND o.value = n.value AND k.erp = k.local AND k.agreed_at > e.at)
