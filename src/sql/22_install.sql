@@ -1,7 +1,7 @@
 -- sync_install(): creates or upgrades the tables.  Each step runs once; each part runs every time and is idempotent.
 
 CREATE FUNCTION sync.schema_step_expected() RETURNS integer
-LANGUAGE sql IMMUTABLE AS 'SELECT 3';
+LANGUAGE sql IMMUTABLE AS 'SELECT 4';
 COMMENT ON FUNCTION sync.schema_step_expected() IS 'The newest step of sync_install() that this version of the extension knows.';
 
 CREATE FUNCTION sync.schema_ready() RETURNS boolean

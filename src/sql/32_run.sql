@@ -155,10 +155,11 @@ BEGIN
 	LOOP
 		INSERT INTO sync.run (kind, connection, trigger, context)
 		VALUES (run_start.kind::sync.run_kind, run_start.connection, run_start.trigger, run_start.context)
-		ON CONFLICT (connection) WHERE active DO NOTHING
+		ON CONFLICT (connection, kind) WHERE active AND NOT context ? 'chosen' DO NOTHING
 		RETURNING id INTO new_id;
 		EXIT WHEN new_id IS NOT NULL;
-		SELECT r.id INTO new_id FROM sync.run r WHERE r.connection = run_start.connection AND r.active;
+		SELECT r.id INTO new_id FROM sync.run r
+		WHERE r.connection = run_start.connection AND r.kind = run_start.kind::sync.run_kind AND r.active AND NOT r.context ? 'chosen';
 		IF new_id IS NOT NULL THEN
 			RETURN new_id;
 		END IF;
@@ -169,7 +170,7 @@ BEGIN
 	RETURN new_id;
 END
 $$;
-COMMENT ON FUNCTION sync.run_start(text, text, text, jsonb) IS 'Starts a run of a connection and returns its id, or the id of the one that is active.';
+COMMENT ON FUNCTION sync.run_start(text, text, text, jsonb) IS 'Starts a run of a connection and returns its id, or the id of the one of its kind that is active. One whose context has the key chosen is of what a person picked, and runs beside others.';
 
 -- The only enabled connection of a kind.
 CREATE FUNCTION sync.connection_of(kind text) RETURNS text
@@ -277,6 +278,7 @@ BEGIN
 				ANALYZE sync.staging_field (staging_id, decision);
 				PERFORM sync.run_move(run.id, 'review_pending');
 				PERFORM sync.conflicts_notify(run.id);
+				PERFORM sync.shop_up_wanted(run.connection) WHERE run.kind = 'shopify_down' AND (run.counts ->> 'to_send')::numeric > 0;
 				-- The merge decided about its entries itself.
 				PERFORM sync.job_enqueue('stage_finish', run.id) WHERE run.kind <> 'shopify_down';
 			WHEN 'review_pending' THEN
@@ -312,6 +314,8 @@ BEGIN
 		PERFORM sync.run_move(run_id, 'review_pending');
 	ELSIF (SELECT r.kind::text = 'shopify_down' FROM sync.run r WHERE r.id = run_id) THEN
 		PERFORM sync.shopify_leave_idle(run_id);
+	ELSIF (SELECT r.kind::text = 'shopify_up' FROM sync.run r WHERE r.id = run_id) THEN
+		PERFORM sync.push_leave_idle(run_id);
 	ELSE
 		UPDATE sync.run r SET context = r.context - 'look' - 'poll' WHERE r.id = run_id;
 		PERFORM sync.run_move(run_id, 'ftp_monitoring');
@@ -485,6 +489,7 @@ LANGUAGE plpgsql SET search_path = '' AS $$
 BEGIN
 	UPDATE sync.staging s SET state = 'superseded'
 	WHERE s.id IN (SELECT o.id FROM sync.staging o WHERE o.run_id = run_supersede.run_id AND o.state = 'open' FOR UPDATE SKIP LOCKED);
+	PERFORM sync.push_cancel(run_id);
 END
 $$;
 
@@ -526,7 +531,8 @@ BEGIN
 	ELSIF run.state NOT IN ('error', 'held') THEN
 		RAISE EXCEPTION 'run % is %, not failed or held', run_id, run.state
 			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Start a new run.';
-	ELSIF EXISTS (SELECT FROM sync.run o WHERE o.connection = run.connection AND o.active) THEN
+	ELSIF EXISTS (SELECT FROM sync.run o WHERE o.connection = run.connection AND o.kind = run.kind AND o.active AND NOT o.context ? 'chosen')
+		  AND NOT run.context ? 'chosen' THEN
 		RAISE EXCEPTION 'another run of "%" is active', run.connection
 			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Wait for it, or cancel it.';
 	END IF;

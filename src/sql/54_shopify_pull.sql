@@ -152,7 +152,7 @@ BEGIN
 		PERFORM sync.conflicts_due(shop);
 		PERFORM sync.link_rejections(shop);
 		CONTINUE WHEN NOT EXISTS (SELECT FROM sync.shopify_product m WHERE m.connection = shop AND m.merge_due);
-		IF EXISTS (SELECT FROM sync.run r WHERE r.connection = shop AND r.active) THEN
+		IF EXISTS (SELECT FROM sync.run r WHERE r.connection = shop AND r.kind = 'shopify_down' AND r.active) THEN
 			-- It may be past its merge.
 			wait := greatest(sync.setting_value(shop, 'webhook_debounce')::interval, interval '1 second');
 			PERFORM sync.job_enqueue('shopify_merge_start', NULL, jsonb_build_object('connection', shop), shop, clock_timestamp() + wait);

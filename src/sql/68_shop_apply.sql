@@ -391,7 +391,8 @@ BEGIN
 END
 $$;
 
--- A product that people have a conflict of was changed by a feed or by hand: it is compared again, so that they see what holds now.
+-- A product that people have a conflict of was changed by a feed or by hand: it is compared again, so that they see what holds now.  And the shops
+-- that have it shall hear of it.
 CREATE FUNCTION sync.install_part_68_version_written() RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $install$
 BEGIN
@@ -400,6 +401,15 @@ BEGIN
 	DECLARE
 		shop text;
 	BEGIN
+		IF to_regprocedure('sync.shop_up_wanted(text)') IS NOT NULL THEN
+			FOR shop IN
+				SELECT DISTINCT l.connection FROM new_version n
+				JOIN sync.product_listing l ON l.product_id = n.product_id AND l.merged_at IS NOT NULL AND l.connection IS DISTINCT FROM n.source
+				JOIN sync.connection c ON c.name = l.connection AND c.enabled
+			LOOP
+				EXECUTE 'SELECT sync.shop_up_wanted($1)' USING shop;
+			END LOOP;
+		END IF;
 		FOR shop IN
 			SELECT DISTINCT c.connection FROM new_version n
 			JOIN sync.conflict c ON c.product_id = n.product_id AND c.state IN ('open', 'resolved') AND c.connection IS DISTINCT FROM n.source

@@ -117,6 +117,9 @@ BEGIN
 			'erp_seen_at', d.erp_seen_at, 'shopify_changed_at', d.shop_at, 'tracked', d.tracked, 'policy', d.policy, 'now', now()))) u) t ON true;
 	PERFORM sync.stock_write(shop_stock_merge.connection, levels);
 	counts := sync.stock_conflicts(shop_stock_merge.run_id, shop_stock_merge.connection, levels);
+	PERFORM sync.shop_up_wanted(shop_stock_merge.connection) WHERE EXISTS (
+		SELECT FROM unnest(levels) s WHERE s.outcome IN ('local', 'use_local')
+			OR s.outcome IN ('use_lower', 'apply_rule') AND s.value IS DISTINCT FROM s.shop);
 	RETURN counts || jsonb_build_object('stock', (SELECT count(*) FROM unnest(levels) s WHERE s.outcome <> 'local'));
 END
 $$;

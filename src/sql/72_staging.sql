@@ -266,9 +266,15 @@ LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
 		WHEN 'split_match' THEN 'its variants belong to different products here'
 		WHEN 'link_contradicted' THEN 'it was confirmed to be this one before, but the GTIN is another now'
 		WHEN 'new_variant' THEN 'it has a variant that is not here yet'
-		WHEN 'sku_taken' THEN 'a SKU of it is another product''s here' END, '; '), '')
+		WHEN 'sku_taken' THEN 'a SKU of it is another product''s here'
+		WHEN 'price_zero' THEN 'a price would be 0'
+		WHEN 'price_jump' THEN 'a price changes by more than push_price_limit'
+		WHEN 'foreign_currency' THEN 'an amount is in another currency than the shop''s'
+		WHEN 'oversold' THEN 'its stock is below 0'
+		WHEN 'variant_removed' THEN 'a variant would be deleted in the shop' END, '; '), '')
 	FROM unnest(flags) f
-	WHERE f IN ('unknown_to_erp', 'inactive_in_erp', 'shared_match', 'split_match', 'link_contradicted', 'new_variant', 'sku_taken')
+	WHERE f IN ('unknown_to_erp', 'inactive_in_erp', 'shared_match', 'split_match', 'link_contradicted', 'new_variant', 'sku_taken', 'price_zero',
+				'price_jump', 'foreign_currency', 'oversold', 'variant_removed')
 $$;
 
 -- Updates of a batch: one entry a product, one row a field.
@@ -430,7 +436,10 @@ CREATE FUNCTION sync.mass_change_reason(run_id bigint, connection text) RETURNS 
 LANGUAGE plpgsql STABLE SET search_path = '' AS $$
 #variable_conflict use_column
 DECLARE
-	updates bigint := (SELECT count(*) FROM sync.staging s WHERE s.run_id = mass_change_reason.run_id AND s.kind = 'update');
+	-- Stock changes all the time, and what a person picked he has counted.
+	updates bigint := (SELECT count(DISTINCT s.product_id) FROM sync.staging s WHERE s.run_id = mass_change_reason.run_id AND s.kind = 'update'
+					   AND NOT EXISTS (SELECT FROM sync.run r WHERE r.id = s.run_id AND r.context ? 'chosen')
+					   AND (s.method <> 'push' OR EXISTS (SELECT FROM sync.staging_field f WHERE f.staging_id = s.id AND f.path !~ '\]\.stock\[[0-9]+\]$')));
 	size bigint := (SELECT count(*) FROM sync.product);
 	most numeric := sync.setting_value(mass_change_reason.connection, 'max_change_share')::numeric;
 BEGIN
@@ -451,6 +460,9 @@ DECLARE
 	audited double precision := sync.setting_value(auto_approve.connection, 'match_audit_share')::double precision;
 	approved bigint;
 BEGIN
+	IF (SELECT r.kind::text = 'shopify_up' FROM sync.run r WHERE r.id = auto_approve.run_id) THEN
+		RETURN sync.push_auto_approve(auto_approve.run_id);
+	END IF;
 	-- The same ones, however often this is done.
 	UPDATE sync.staging s
 	SET flags = array_append(s.flags, 'audit'), reason = s.reason || '; left to a person as a sample'

@@ -63,6 +63,7 @@ BEGIN
 		advice text := CASE
 			WHEN NEW.decision = OLD.decision THEN NULL
 			WHEN OLD.state = 'applied' THEN 'It is in the catalogue already; a change back is a change of its own.'
+			WHEN OLD.state::text = 'sending' THEN 'It is on its way to the shop; sync_cancel() of its run stops what has not been sent yet.'
 			WHEN OLD.state = 'superseded' THEN 'A newer run has looked at this product again, or its run was cancelled; decide the newest entry.'
 			WHEN OLD.state = 'failed' AND NEW.decision = 'approved' THEN 'It could not be applied; set it to pending first.'
 			WHEN OLD.state = 'rejected' AND NEW.decision = 'approved' THEN 'Set it to pending first.'
@@ -185,7 +186,7 @@ BEGIN
 		IF FOUND THEN
 			RAISE EXCEPTION 'the fields of staging entry % cannot be decided: it is %', closed.id, closed.state
 				USING ERRCODE = 'object_not_in_prerequisite_state',
-					  HINT = CASE closed.state WHEN 'failed' THEN 'Set the entry to pending first.'
+					  HINT = CASE closed.state::text WHEN 'failed' THEN 'Set the entry to pending first.' WHEN 'sending' THEN 'It is on its way to the shop.'
 						  ELSE 'Decide the newest entry of the product.' END;
 		END IF;
 		SELECT s.id INTO closed FROM sync.staging s

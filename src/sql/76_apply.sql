@@ -24,7 +24,8 @@ DECLARE
 	run constant bigint := run_review_counts.run_id;
 BEGIN
 	SELECT count(*) INTO pending FROM sync.staging s WHERE s.run_id = run AND s.state = 'open' AND s.decision = 'pending';
-	SELECT count(*) INTO approved FROM sync.staging s WHERE s.run_id = run AND s.state = 'open' AND s.decision = 'approved';
+	-- Those on their way to a shop are not there yet.
+	SELECT count(*) INTO approved FROM sync.staging s WHERE s.run_id = run AND s.state::text IN ('open', 'sending') AND s.decision = 'approved';
 	SELECT count(*) FILTER (WHERE s.state = 'applied'), count(*) FILTER (WHERE s.state = 'rejected'), count(*) FILTER (WHERE s.state = 'failed')
 	INTO applied, rejected, failed
 	FROM sync.staging s WHERE s.run_id = run AND s.state IN ('applied', 'rejected', 'failed');
@@ -305,7 +306,10 @@ DECLARE
 	failed bigint;
 	sent_back bigint;
 BEGIN
-	SELECT r.id, r.connection INTO STRICT run FROM sync.run r WHERE r.id = apply_run.run_id;
+	SELECT r.id, r.connection, r.kind::text AS kind INTO STRICT run FROM sync.run r WHERE r.id = apply_run.run_id;
+	IF run.kind = 'shopify_up' THEN
+		RETURN sync.push_run(run.id);
+	END IF;
 	PERFORM sync.identity_catch_up();
 	ids := sync.apply_take(run.id, greatest(sync.setting_value(run.connection, 'apply_batch')::integer, 1));
 	SELECT array_agg(t.id ORDER BY t.id) FILTER (WHERE NOT t.gone), array_agg(t.reason ORDER BY t.id) FILTER (WHERE NOT t.gone),
