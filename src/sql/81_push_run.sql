@@ -196,12 +196,16 @@ $$;
 
 -- Staging ------------------------------------------------------------------------------------------------------------------------
 
+-- Whether a path is that of a whole variant.
+CREATE FUNCTION sync.is_variant_path(path text) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$ SELECT path ~ '^variants\[.*\]$' AND path !~ '\]\.stock\[[0-9]+\]$' $$;
+
 -- Whether a field is one of those that names or patterns select: by its bare name (price, title, stock), or by a path in which * stands for
 -- anything.
 CREATE FUNCTION sync.field_named(path text, names text[]) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
 	SELECT EXISTS (SELECT FROM unnest(names) n WHERE n = '*' OR path LIKE sync.path_pattern(n) OR n = CASE
-		WHEN path ~ '\]\.stock\[[0-9]+\]$' THEN 'stock' WHEN path ~ '^variants\[.*\]$' THEN 'variants'
+		WHEN path ~ '\]\.stock\[[0-9]+\]$' THEN 'stock' WHEN sync.is_variant_path(path) THEN 'variants'
 		WHEN path LIKE 'variants[%' THEN split_part(sync.path_target(path), '.', 2) ELSE split_part(path, '.', 1) END)
 $$;
 COMMENT ON FUNCTION sync.field_named(text, text[]) IS 'Whether a field is selected by these names (price, title, stock, variants for whole ones) or patterns of paths.';
@@ -242,8 +246,7 @@ BEGIN
 					AND abs(o.local_value::numeric - o.shopify_value::numeric) > jump * abs(o.shopify_value::numeric) THEN 'price_jump' END,
 			CASE WHEN o.path ~ '\.(price|compare_at_price|cost)$' AND v.currency <> currency THEN 'foreign_currency' END,
 			CASE WHEN o.location_id IS NOT NULL AND o.local_value::numeric < 0 THEN 'oversold' END,
-			CASE WHEN o.path ~ '^variants\[.*\]$' AND o.local_value IS NULL THEN 'variant_removed'
-				 WHEN o.path ~ '^variants\[.*\]$' THEN 'new_variant' END], NULL) AS flags
+			CASE WHEN sync.is_variant_path(o.path) AND o.local_value IS NULL THEN 'variant_removed' WHEN sync.is_variant_path(o.path) THEN 'new_variant' END], NULL) AS flags
 		FROM (SELECT 1) one LEFT JOIN sync.variant v ON o.path LIKE 'variants[%' AND v.sku = (sync.document_path(
 			CASE WHEN o.location_id IS NULL THEN o.path ELSE substring(o.path FROM '^(.*)\.stock\[') END))[2]) f
 	WHERE NOT EXISTS (SELECT FROM flight u WHERE u.product_id = o.product_id AND u.path = o.path)

@@ -26,7 +26,7 @@ $$;
 -- Which mutation changes a field: product, metafields, images, variants, variant_create, variant_delete.
 CREATE FUNCTION sync.push_root(path text, value jsonb) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
-	SELECT CASE WHEN path ~ '^variants\[.*\]$' THEN CASE WHEN value IS NULL OR value = 'null' THEN 'variant_delete' ELSE 'variant_create' END
+	SELECT CASE WHEN sync.is_variant_path(path) THEN CASE WHEN value IS NULL OR value = 'null' THEN 'variant_delete' ELSE 'variant_create' END
 				WHEN path LIKE 'variants[%' THEN 'variants'
 				WHEN path LIKE 'metafields.%' THEN 'metafields'
 				WHEN path = 'images' THEN 'images' ELSE 'product' END

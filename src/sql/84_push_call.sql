@@ -15,7 +15,7 @@ BEGIN
 	LOOP
 		SELECT * INTO call FROM sync.push_call c WHERE c.id = target.call AND c.finished_at IS NULL FOR UPDATE;
 		CONTINUE WHEN NOT FOUND;
-		asked := sync.push_request(call);
+		asked := sync.push_request(call.id);
 		CONTINUE WHEN asked.request IS NULL;
 		job_id := target.id;
 		IF asked.cost IS NULL THEN
@@ -35,21 +35,23 @@ $$;
 
 -- What a call asks next.  body: what is to be committed as sent, NULL where the request changes nothing.  cost NULL: it does not go through the
 -- bucket.  request NULL: the call is over.
-CREATE FUNCTION sync.push_request(call sync.push_call, OUT request jsonb, OUT cost numeric, OUT body jsonb)
+CREATE FUNCTION sync.push_request(call_id bigint, OUT request jsonb, OUT cost numeric, OUT body jsonb)
 LANGUAGE plpgsql SET search_path = '' AS $$
+#variable_conflict use_column
 DECLARE
+	call sync.push_call := (SELECT c FROM sync.push_call c WHERE c.id = call_id);
 	asked record;
 BEGIN
 	IF call.method = 'bulk' AND call.step <> 'check' THEN
-		asked := sync.push_bulk_request(call);
+		asked := sync.push_bulk_request(call.id);
 	ELSIF call.part = 'stock' THEN
-		asked := sync.push_stock_request(call);
+		asked := sync.push_stock_request(call.id);
 	ELSIF call.part = 'create' THEN
-		asked := sync.push_create_request(call);
+		asked := sync.push_create_request(call.id);
 	ELSIF call.step = 'check' THEN
-		asked := sync.push_check_request(call);
+		asked := sync.push_check_request(call.id);
 	ELSE
-		asked := sync.push_edit_request(call);
+		asked := sync.push_edit_request(call.id);
 	END IF;
 	request := asked.request;
 	cost := asked.cost;
@@ -116,24 +118,24 @@ DECLARE
 BEGIN
 	SELECT c.* INTO call FROM sync.job j JOIN sync.push_call c ON c.id = (j.payload ->> 'call')::bigint WHERE j.id = push_response.job_id FOR UPDATE OF c;
 	IF call.method = 'bulk' AND call.step IN ('upload', 'get') THEN
-		next := sync.push_file_response(call, result, body);
+		next := sync.push_file_response(call.id, result, body);
 	ELSE
 		answer := sync.shopify_answer(call.connection, push_response.job_id, result, body);
 		IF call.finished_at IS NOT NULL OR call.id IS NULL THEN
 			outcome := 'done';
 			RETURN;
 		ELSIF answer.outcome IS NOT NULL THEN
-			next := sync.push_unanswered(call, answer.verdict, answer.outcome, answer.retry_in, answer.error);
+			next := sync.push_unanswered(call.id, answer.verdict, answer.outcome, answer.retry_in, answer.error);
 		ELSIF call.method = 'bulk' AND call.step <> 'check' THEN
-			next := sync.push_bulk_response(call, answer.data);
+			next := sync.push_bulk_response(call.id, answer.data);
 		ELSIF call.part = 'stock' THEN
-			next := sync.push_stock_response(call, answer.data);
+			next := sync.push_stock_response(call.id, answer.data);
 		ELSIF call.part = 'create' THEN
-			next := sync.push_create_response(call, answer.data);
+			next := sync.push_create_response(call.id, answer.data);
 		ELSIF call.step = 'check' THEN
-			next := sync.push_check_response(call, answer.data);
+			next := sync.push_check_response(call.id, answer.data);
 		ELSE
-			next := sync.push_edit_response(call, answer.data);
+			next := sync.push_edit_response(call.id, answer.data);
 		END IF;
 	END IF;
 	outcome := next.outcome;
@@ -144,9 +146,11 @@ $$;
 
 -- No answer that can be believed.  A request that was refused as a whole did nothing: with several products in it, each goes by itself, so that
 -- one bad one does not hold up the others twice.  After any other the shop may have done it.
-CREATE FUNCTION sync.push_unanswered(call sync.push_call, verdict text, INOUT outcome text, INOUT retry_in interval, INOUT error jsonb)
+CREATE FUNCTION sync.push_unanswered(call_id bigint, verdict text, INOUT outcome text, INOUT retry_in interval, INOUT error jsonb)
 LANGUAGE plpgsql SET search_path = '' AS $$
+#variable_conflict use_column
 DECLARE
+	call sync.push_call := (SELECT c FROM sync.push_call c WHERE c.id = call_id);
 	ids bigint[] := sync.push_open(call.id);
 	-- A bulk mutation that was started runs on, whatever becomes of the questions about it.
 	sending boolean := EXISTS (SELECT FROM sync.push p WHERE p.id = ANY (ids) AND p.state = 'sent') AND (call.method = 'direct' OR call.step = 'start');
@@ -213,13 +217,13 @@ LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	call bigint := (SELECT (j.payload ->> 'call')::bigint FROM sync.job j WHERE j.id = failed_shopify_push.job_id);
 	ids bigint[] := sync.push_open(call);
-	id bigint;
+	one bigint;
 	unknown boolean;
 BEGIN
-	FOREACH id IN ARRAY ids LOOP
-		unknown := EXISTS (SELECT FROM sync.push p WHERE p.id = failed_shopify_push.id AND p.state IN ('sent', 'retry') AND p.attempts > 0);
-		PERFORM sync.push_move(ARRAY[id], 'failed', call, error ->> 'message', error || jsonb_build_object('message', concat_ws('; ',
-			sync.push_words(id), error ->> 'message', CASE WHEN unknown THEN 'it is not known whether the shop has it: the next reading will tell' END)));
+	FOREACH one IN ARRAY ids LOOP
+		unknown := EXISTS (SELECT FROM sync.push p WHERE p.id = one AND p.state IN ('sent', 'retry') AND p.attempts > 0);
+		PERFORM sync.push_move(ARRAY[one], 'failed', call, error ->> 'message', error || jsonb_build_object('message', concat_ws('; ',
+			sync.push_words(one), error ->> 'message', CASE WHEN unknown THEN 'it is not known whether the shop has it: the next reading will tell' END)));
 	END LOOP;
 	PERFORM sync.shopify_product_fetch(p.connection, p.remote_id)
 	FROM (SELECT DISTINCT o.connection, o.remote_id FROM sync.push o WHERE o.id = ANY (ids) AND o.remote_id IS NOT NULL ORDER BY 1, 2) p;

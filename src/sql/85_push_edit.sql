@@ -30,7 +30,7 @@ LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
 			|| CASE WHEN bool_or(f.path LIKE 'attributes.%') THEN ' seo { title description }' ELSE '' END
 			|| coalesce(' metafields(first: ' || nullif(count(*) FILTER (WHERE f.path LIKE 'metafields.%'), 0) || ', keys: ' || jsonb_agg(substr(f.path, 12) ORDER BY f.path)
 				FILTER (WHERE f.path LIKE 'metafields.%')::text || ') { nodes { namespace key type value compareDigest } }', ''),
-		   'id' || CASE WHEN whole OR bool_or(f.path ~ '^variants\[.*\]$') THEN ' sku price compareAtPrice barcode selectedOptions { name value } inventoryItem { id unitCost { amount currencyCode } measurement { weight { unit value } } }'
+		   'id' || CASE WHEN whole OR bool_or(sync.is_variant_path(f.path)) THEN ' sku price compareAtPrice barcode selectedOptions { name value } inventoryItem { id unitCost { amount currencyCode } measurement { weight { unit value } } }'
 			ELSE coalesce(string_agg(DISTINCT CASE WHEN f.path NOT LIKE 'variants[%' THEN NULL WHEN f.name = 'price' THEN ' price' WHEN f.name = 'compare_at_price' THEN ' compareAtPrice'
 					WHEN f.name = 'barcode' THEN ' barcode' WHEN f.name = 'options' THEN ' selectedOptions { name value }' END, ''), '')
 				|| CASE WHEN bool_or(f.path LIKE 'variants[%' AND f.name IN ('cost', 'weight')) THEN ' inventoryItem { id'
@@ -42,10 +42,11 @@ $$;
 -- Reading before writing -------------------------------------------------------------------------------------------------------------------
 
 -- The next reading of a call: of as many of its pushes that were not read yet as one query may ask for.  Those are marked as read by the answer.
-CREATE FUNCTION sync.push_check_request(call sync.push_call, OUT request jsonb, OUT cost numeric, OUT body jsonb)
+CREATE FUNCTION sync.push_check_request(call_id bigint, OUT request jsonb, OUT cost numeric, OUT body jsonb)
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
 DECLARE
+	call sync.push_call := (SELECT c FROM sync.push_call c WHERE c.id = call_id);
 	most numeric := sync.setting_value(call.connection, 'points_per_query')::numeric * 0.9;
 	part record;
 	chosen record;
@@ -82,10 +83,11 @@ LANGUAGE sql STABLE SET search_path = '' AS $$
 		sync.shopify_list(product -> 'metafields'), (SELECT s.currency FROM sync.shopify_shop s WHERE s.connection = push_document.connection)) d
 $$;
 
-CREATE FUNCTION sync.push_check_response(call sync.push_call, data jsonb, OUT outcome text, OUT retry_in interval, OUT error jsonb)
+CREATE FUNCTION sync.push_check_response(call_id bigint, data jsonb, OUT outcome text, OUT retry_in interval, OUT error jsonb)
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
 DECLARE
+	call sync.push_call := (SELECT c FROM sync.push_call c WHERE c.id = call_id);
 	ids bigint[] := ARRAY(SELECT e::bigint FROM jsonb_array_elements_text(call.request -> 'reading') e);
 	nodes jsonb := CASE WHEN data ? 'product' THEN jsonb_build_array(data -> 'product') || coalesce(nullif(data #> '{product,variants,nodes}', 'null'), '[]') ELSE data -> 'nodes' END;
 	verdicts record;
@@ -99,7 +101,7 @@ BEGIN
 	SELECT array_agg(v.push_id) FILTER (WHERE v.verdict = 'there') AS there, array_agg(v.push_id) FILTER (WHERE v.verdict = 'gone') AS gone,
 		   array_agg(v.push_id) FILTER (WHERE v.verdict = 'stale') AS stale, jsonb_object_agg(v.push_id, v.message) FILTER (WHERE v.message IS NOT NULL) AS words,
 		   jsonb_object_agg(v.push_id, v.seen) FILTER (WHERE v.seen IS NOT NULL) AS seen
-	INTO verdicts FROM sync.push_check(call, ids, nodes) v;
+	INTO verdicts FROM sync.push_check(call.id, ids, nodes) v;
 	PERFORM sync.push_agreed(call.id, verdicts.there, NULL);
 	PERFORM sync.push_end(verdicts.there, 'synced', 'the shop has it already');
 	PERFORM sync.push_end(ARRAY[i], 'failed', sync.push_words(i) || ': ' || (verdicts.words ->> i::text), '{"class": "validation"}') FROM unnest(verdicts.gone) i;
@@ -121,9 +123,11 @@ $$;
 
 -- What the shop has of these pushes.  verdict: send, there (it has all that is wanted), stale (it has something else than was expected), gone.
 -- seen: what the sending has to know of what was read.
-CREATE FUNCTION sync.push_check(call sync.push_call, push_ids bigint[], nodes jsonb) RETURNS TABLE (push_id bigint, verdict text, message text, seen jsonb)
+CREATE FUNCTION sync.push_check(call_id bigint, push_ids bigint[], nodes jsonb) RETURNS TABLE (push_id bigint, verdict text, message text, seen jsonb)
 LANGUAGE plpgsql STABLE ROWS 100 SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
+DECLARE
+	call sync.push_call := (SELECT c FROM sync.push_call c WHERE c.id = call_id);
 BEGIN
 	RETURN QUERY
 	WITH node AS MATERIALIZED (
@@ -276,32 +280,33 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION sync.push_edit_request(call sync.push_call, OUT request jsonb, OUT cost numeric, OUT body jsonb)
+CREATE FUNCTION sync.push_edit_request(call_id bigint, OUT request jsonb, OUT cost numeric, OUT body jsonb)
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
 DECLARE
+	call sync.push_call := (SELECT c FROM sync.push_call c WHERE c.id = call_id);
 	most constant interval := '30 seconds';
 	parts record;
-	ids bigint[];
+	open bigint[];
 BEGIN
 	IF coalesce(call.checked_at < clock_timestamp() - most, true) THEN
 		-- It waited too long for its turn: what was read is old.
 		UPDATE sync.push_call c SET step = 'check', request = NULL WHERE c.id = call.id RETURNING c.* INTO call;
-		SELECT r.request, r.cost INTO request, cost FROM sync.push_check_request(call) r;
+		SELECT r.request, r.cost INTO request, cost FROM sync.push_check_request(call.id) r;
 		RETURN;
 	END IF;
 	PERFORM sync.push_drop_moved(call.id);
-	ids := sync.push_open(call.id);
-	IF ids = '{}' THEN
+	open := sync.push_open(call.id);
+	IF open = '{}' THEN
 		RETURN;
 	END IF;
 	SELECT string_agg(m.declares, ', ' ORDER BY u.no, m.no) AS declares, string_agg(m.root, ' ' ORDER BY u.no, m.no) AS roots,
 		   jsonb_object_agg(m.alias, m.variables -> m.alias) AS variables, jsonb_object_agg(m.alias, jsonb_build_object('push', u.id, 'paths', m.paths)) AS aliases
 	INTO parts
-	FROM unnest(ids) WITH ORDINALITY AS u (id, no)
+	FROM unnest(open) WITH ORDINALITY AS u (id, no)
 	CROSS JOIN LATERAL sync.push_mutations(u.id, 'p' || u.no || '_', call.request -> 'seen' -> u.id::text) m;
 	request := sync.shopify_request(call.connection, format('mutation(%s) { %s }', parts.declares, parts.roots), parts.variables);
-	SELECT sum(c.sending) INTO cost FROM sync.push p CROSS JOIN LATERAL sync.push_cost(p.wanted) c WHERE p.id = ANY (ids);
+	SELECT sum(c.sending) INTO cost FROM sync.push p CROSS JOIN LATERAL sync.push_cost(p.wanted) c WHERE p.id = ANY (open);
 	body := jsonb_build_object('seen', call.request -> 'seen', 'aliases', parts.aliases, 'variables', parts.variables);
 END
 $$;
@@ -333,10 +338,11 @@ END
 $$;
 
 -- What came back of each mutation: values become the base, errors end their product's push with what to do.
-CREATE FUNCTION sync.push_edit_response(call sync.push_call, data jsonb, OUT outcome text, OUT retry_in interval, OUT error jsonb)
+CREATE FUNCTION sync.push_edit_response(call_id bigint, data jsonb, OUT outcome text, OUT retry_in interval, OUT error jsonb)
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
 DECLARE
+	call sync.push_call := (SELECT c FROM sync.push_call c WHERE c.id = call_id);
 	result record;
 	again bigint[] := '{}';
 BEGIN

@@ -5,9 +5,11 @@
 -- remembers keys; so it happens once.  One level that is not as it was makes Shopify refuse them all: it is taken out and decided anew,
 -- and the others go again under another key.
 
-CREATE FUNCTION sync.push_stock_request(call sync.push_call, OUT request jsonb, OUT cost numeric, OUT body jsonb)
+CREATE FUNCTION sync.push_stock_request(call_id bigint, OUT request jsonb, OUT cost numeric, OUT body jsonb)
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+#variable_conflict use_column
 DECLARE
+	call sync.push_call := (SELECT c FROM sync.push_call c WHERE c.id = call_id);
 	remembered constant interval := '20 hours';
 	moved bigint[];
 	gone bigint[];
@@ -52,9 +54,11 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION sync.push_stock_response(call sync.push_call, data jsonb, OUT outcome text, OUT retry_in interval, OUT error jsonb)
+CREATE FUNCTION sync.push_stock_response(call_id bigint, data jsonb, OUT outcome text, OUT retry_in interval, OUT error jsonb)
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+#variable_conflict use_column
 DECLARE
+	call sync.push_call := (SELECT c FROM sync.push_call c WHERE c.id = call_id);
 	payload jsonb := data -> 'inventorySetQuantities';
 	ids bigint[] := sync.push_open(call.id);
 	mistakes jsonb := CASE WHEN jsonb_typeof(payload -> 'userErrors') = 'array' THEN payload -> 'userErrors' ELSE '[]' END;

@@ -5,9 +5,11 @@
 -- answer that tells it.  If that answer is lost, it is looked for among the shop's operations, since a second one would do it all twice.
 
 -- The one mutation that a bulk call runs.
-CREATE FUNCTION sync.push_bulk_mutation(call sync.push_call, OUT kind text, OUT mutation text)
+CREATE FUNCTION sync.push_bulk_mutation(call_id bigint, OUT kind text, OUT mutation text)
 LANGUAGE plpgsql STABLE SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+#variable_conflict use_column
 DECLARE
+	call sync.push_call := (SELECT c FROM sync.push_call c WHERE c.id = call_id);
 	chosen record;
 BEGIN
 	SELECT c.bulk INTO kind FROM sync.push p CROSS JOIN LATERAL sync.push_cost(p.wanted) c WHERE p.call_id = call.id ORDER BY p.id LIMIT 1;
@@ -20,11 +22,12 @@ END
 $$;
 
 -- Its lines, in the order of the pushes' places: variables of one execution each.
-CREATE FUNCTION sync.push_bulk_lines(call sync.push_call) RETURNS TABLE (push_id bigint, line jsonb)
+CREATE FUNCTION sync.push_bulk_lines(call_id bigint) RETURNS TABLE (push_id bigint, line jsonb)
 LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
 DECLARE
-	kind text := (SELECT m.kind FROM sync.push_bulk_mutation(call) m);
+	call sync.push_call := (SELECT c FROM sync.push_call c WHERE c.id = call_id);
+	kind text := (SELECT m.kind FROM sync.push_bulk_mutation(call.id) m);
 BEGIN
 	RETURN QUERY
 	WITH field AS MATERIALIZED (SELECT * FROM sync.push_rows(call.id)),
@@ -43,9 +46,11 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION sync.push_bulk_request(call sync.push_call, OUT request jsonb, OUT cost numeric, OUT body jsonb)
+CREATE FUNCTION sync.push_bulk_request(call_id bigint, OUT request jsonb, OUT cost numeric, OUT body jsonb)
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+#variable_conflict use_column
 DECLARE
+	call sync.push_call := (SELECT c FROM sync.push_call c WHERE c.id = call_id);
 	chosen record;
 BEGIN
 	CASE call.step
@@ -60,9 +65,9 @@ BEGIN
 					'httpMethod', 'POST'))));
 			cost := 11;
 		WHEN 'upload' THEN
-			request := sync.push_bulk_upload(call);
+			request := sync.push_bulk_upload(call.id);
 		WHEN 'start' THEN
-			chosen := sync.push_bulk_mutation(call);
+			chosen := sync.push_bulk_mutation(call.id);
 			request := sync.shopify_request(call.connection,
 				'mutation($mutation: String!, $path: String!, $client: String) { bulkOperationRunMutation(mutation: $mutation, stagedUploadPath: $path, clientIdentifier: $client)'
 				|| ' { bulkOperation { id status } userErrors { field message code } } }',
@@ -89,16 +94,17 @@ END
 $$;
 
 -- The upload, as a form: the parameters that Shopify gave, the file last.
-CREATE FUNCTION sync.push_bulk_upload(call sync.push_call) RETURNS jsonb
+CREATE FUNCTION sync.push_bulk_upload(call_id bigint) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
 DECLARE
+	call sync.push_call := (SELECT c FROM sync.push_call c WHERE c.id = call_id);
 	boundary text := 'product_sync-' || replace(call.key::text, '-', '');
 	parts text;
 	lines record;
 BEGIN
 	SELECT string_agg(l.line::text, E'\n' ORDER BY l.no) AS content, array_agg(l.push_id ORDER BY l.no) AS ids INTO lines
-	FROM (SELECT o.push_id, o.line, row_number() OVER () AS no FROM sync.push_bulk_lines(call) o) l;
+	FROM (SELECT o.push_id, o.line, row_number() OVER () AS no FROM sync.push_bulk_lines(call.id) o) l;
 	UPDATE sync.push p SET place = u.no FROM unnest(lines.ids) WITH ORDINALITY AS u (id, no) WHERE p.id = u.id;
 	SELECT string_agg(format(E'--%s\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n', boundary, p.value ->> 'name', p.value ->> 'value'), '' ORDER BY p.no) INTO parts
 	FROM jsonb_array_elements(call.request #> '{target,parameters}') WITH ORDINALITY AS p (value, no);
@@ -115,9 +121,11 @@ LANGUAGE sql SET search_path = '' AS $$
 	UPDATE sync.push_call c SET step = push_bulk_step.step, request = coalesce(c.request, '{}') || changes WHERE c.id = call_id
 $$;
 
-CREATE FUNCTION sync.push_bulk_response(call sync.push_call, data jsonb, OUT outcome text, OUT retry_in interval, OUT error jsonb)
+CREATE FUNCTION sync.push_bulk_response(call_id bigint, data jsonb, OUT outcome text, OUT retry_in interval, OUT error jsonb)
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+#variable_conflict use_column
 DECLARE
+	call sync.push_call := (SELECT c FROM sync.push_call c WHERE c.id = call_id);
 	payload jsonb;
 	found record;
 	operation jsonb;
@@ -174,7 +182,7 @@ BEGIN
 				PERFORM sync.push_bulk_step(call.id, 'get', jsonb_build_object('url', coalesce(operation ->> 'url', operation ->> 'partialDataUrl'), 'status', operation -> 'status'));
 			ELSE
 				-- It ended without a result: whatever it did is read.
-				PERFORM sync.push_bulk_rest(call, format('the bulk operation ended as %s', operation ->> 'status'));
+				PERFORM sync.push_bulk_rest(call.id, format('the bulk operation ended as %s', operation ->> 'status'));
 				outcome := CASE WHEN sync.push_open(call.id) = '{}' THEN 'done' ELSE 'retry' END;
 				error := jsonb_build_object('class', 'network', 'message', format('the bulk operation ended as %s without a result', operation ->> 'status'));
 			END IF;
@@ -183,9 +191,11 @@ END
 $$;
 
 -- What is left of a bulk call without a line in its result: read again, then sent where it is not there.
-CREATE FUNCTION sync.push_bulk_rest(call sync.push_call, why text) RETURNS void
+CREATE FUNCTION sync.push_bulk_rest(call_id bigint, why text) RETURNS void
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+#variable_conflict use_column
 DECLARE
+	call sync.push_call := (SELECT c FROM sync.push_call c WHERE c.id = call_id);
 	ids bigint[] := sync.push_open(call.id);
 BEGIN
 	IF ids = '{}' THEN
@@ -198,9 +208,11 @@ END
 $$;
 
 -- The upload's answer, and the result.
-CREATE FUNCTION sync.push_file_response(call sync.push_call, result jsonb, body bytea, OUT outcome text, OUT retry_in interval, OUT error jsonb)
+CREATE FUNCTION sync.push_file_response(call_id bigint, result jsonb, body bytea, OUT outcome text, OUT retry_in interval, OUT error jsonb)
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+#variable_conflict use_column
 DECLARE
+	call sync.push_call := (SELECT c FROM sync.push_call c WHERE c.id = call_id);
 	status integer := (result ->> 'status')::integer;
 BEGIN
 	IF call.finished_at IS NOT NULL OR call.id IS NULL THEN
@@ -216,17 +228,18 @@ BEGIN
 		outcome := 'defer';
 		retry_in := interval '0';
 	ELSE
-		outcome := sync.push_bulk_load(call, body);
+		outcome := sync.push_bulk_load(call.id, body);
 		error := CASE outcome WHEN 'retry' THEN jsonb_build_object('class', 'network', 'message', format('the bulk operation ended as %s; the rest of it goes again', call.request ->> 'status')) END;
 	END IF;
 END
 $$;
 
 -- Takes each line of a result for what it says.  Returns what becomes of the job: done, or retry where lines are missing.
-CREATE FUNCTION sync.push_bulk_load(call sync.push_call, body bytea) RETURNS text
+CREATE FUNCTION sync.push_bulk_load(call_id bigint, body bytea) RETURNS text
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
 DECLARE
+	call sync.push_call := (SELECT c FROM sync.push_call c WHERE c.id = call_id);
 	batch record;
 	mistake record;
 BEGIN
@@ -258,7 +271,7 @@ BEGIN
 			END LOOP;
 		END IF;
 	END LOOP;
-	PERFORM sync.push_bulk_rest(call, 'the bulk operation''s result does not tell of it');
+	PERFORM sync.push_bulk_rest(call.id, 'the bulk operation''s result does not tell of it');
 	RETURN CASE WHEN sync.push_open(call.id) = '{}' THEN 'done' ELSE 'retry' END;
 END
 $$;
