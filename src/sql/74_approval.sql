@@ -375,7 +375,8 @@ BEGIN
 		RAISE EXCEPTION 'dry_run must be true or false, not null' USING ERRCODE = 'null_value_not_allowed';
 	END IF;
 	EXECUTE 'SELECT array_agg(s.id) FILTER (WHERE NOT t.kept), array_agg(s.id) FILTER (WHERE t.kept) FROM sync.staging s'
-		|| ' CROSS JOIN LATERAL (SELECT $1 AND s.decision = ''pending'' AND s.flags @> ''{stale}'' AS kept) t WHERE s.state = ''open'' AND ' || sync.staging_condition(filter)
+		|| ' CROSS JOIN LATERAL (SELECT $1 AND s.decision = ''pending'' AND s.flags @> ''{stale}'' AS kept) t WHERE s.state = ''open'' AND '
+		|| sync.staging_condition(filter)
 	INTO ids, stale USING keeps_stale;
 	PERFORM set_config('sync.decided_by_filter', 'true', true);
 	SELECT d.* INTO entries, fields, already, refused

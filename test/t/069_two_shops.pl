@@ -116,7 +116,10 @@ value("UPDATE sync.connection SET enabled = true WHERE name = 'east'");
 is($node->wait_run(start('east')), 'complete', 'enabled again, it is read');
 is(value("SELECT count(*) FROM sync.product WHERE type LIKE 'Type %'"), 251, 'to the end');
 
-# Renamed in the middle.
+# Renamed in the middle, with a conflict that waits for a person.
+value("UPDATE sync.product p SET title = 'Ours' FROM sync.product_listing l WHERE l.product_id = p.id AND l.connection = 'east' AND l.remote_id = $id{east}{$skus[290]}");
+$east->edit({ product => $id{east}{ $skus[290] }, set => { title => 'Theirs' } });
+is($node->wait_run(start('east')), 'complete', 'one more conflict');
 $east->edit(map { { product => $id{east}{$_}, set => { productType => "Kind $_" } } } @skus[0 .. 250]);
 $run = start('east');
 until_true("SELECT pages > 2 AND run_id = $run FROM sync.shopify_crawl WHERE connection = 'east' ORDER BY id DESC LIMIT 1", 'east is being read');
@@ -130,6 +133,9 @@ is($node->wait_run(start('orient')), 'complete', 'and is read by its new name');
 is(value("SELECT count(*) FROM sync.product WHERE type = 'After'"), 1, 'as ever');
 is(value("SELECT count(*) FILTER (WHERE payload ->> 'connection' = 'east') || ' ' || max(key) FROM sync.job"), '0 orient/1', 'what waits has the new name');
 is(value("SELECT attempt FROM sync.run WHERE id = $run"), 1, 'nothing had to be tried again');
+is(value("SELECT (SELECT count(*) FROM sync.conflict WHERE connection = 'east') + (SELECT count(*) FROM sync.staging WHERE connection = 'east') + (SELECT count(*) FROM sync.product_version WHERE source = 'east')"), 0, 'nor has what people see the old one');
+value("SELECT sync_resolve(id, 'shopify') FROM sync.conflict WHERE state = 'open' AND local_value = '\"Ours\"'");
+until_true("SELECT count(*) = 1 FROM sync.product WHERE title = 'Theirs'", 'the conflict is decided by the new name');
 
 # Deleted in the middle: not with a history, and it says what to do.
 $run = start('orient');
