@@ -4,6 +4,7 @@ LANGUAGE plpgsql AS $install$
 BEGIN
 	-- sending: approved, and handed to the push; it can no longer be taken back.
 	ALTER TYPE sync.staging_state ADD VALUE IF NOT EXISTS 'sending';
+	ALTER TABLE sync.shopify_crawl ADD COLUMN IF NOT EXISTS unusable bigint[] NOT NULL DEFAULT '{}';
 	-- A shop is read and written at the same time.
 	DROP INDEX sync.run_one_active_idx;
 	CREATE UNIQUE INDEX run_one_active_idx ON sync.run (connection, kind) WHERE active AND NOT context ? 'chosen';

@@ -218,14 +218,15 @@ CREATE FUNCTION sync.push_fields(run_id bigint, connection text, product_ids big
 LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
 DECLARE
-	currency text := (SELECT s.currency FROM sync.shopify_shop s WHERE s.connection = push_fields.connection);
+	shop_currency text := (SELECT s.currency FROM sync.shopify_shop s WHERE s.connection = push_fields.connection);
 	by_itself text[] := string_to_array(sync.setting_value(push_fields.connection, 'push_approve'), ' ');
 	jump numeric := sync.setting_value(push_fields.connection, 'push_price_limit')::numeric;
 BEGIN
 	RETURN QUERY
 	WITH outbox AS MATERIALIZED (
 		SELECT o.* FROM sync.shop_outbox(push_fields.connection, push_fields.product_ids) o
-		WHERE push_fields.fields IS NULL OR sync.field_named(o.path, push_fields.fields)),
+		-- A shop has one currency: an amount in another is flagged, it cannot be sent.
+		WHERE o.path !~ '\]\.currency$' AND (push_fields.fields IS NULL OR sync.field_named(o.path, push_fields.fields))),
 	flight AS MATERIALIZED (
 		SELECT p.product_id, k.key AS path FROM sync.push p CROSS JOIN LATERAL jsonb_object_keys(p.wanted) AS k (key)
 		WHERE p.connection = push_fields.connection AND p.ended_at IS NULL AND p.product_id = ANY (push_fields.product_ids)),
@@ -244,7 +245,7 @@ BEGIN
 			CASE WHEN o.path ~ '\.(price|compare_at_price)$' AND jsonb_typeof(o.local_value) = 'number' AND o.local_value::numeric = 0 THEN 'price_zero' END,
 			CASE WHEN o.path ~ '\.price$' AND jsonb_typeof(o.local_value) = 'number' AND jsonb_typeof(o.shopify_value) = 'number'
 					AND abs(o.local_value::numeric - o.shopify_value::numeric) > jump * abs(o.shopify_value::numeric) THEN 'price_jump' END,
-			CASE WHEN o.path ~ '\.(price|compare_at_price|cost)$' AND v.currency <> currency THEN 'foreign_currency' END,
+			CASE WHEN o.path ~ '\.(price|compare_at_price|cost)$' AND v.currency <> shop_currency THEN 'foreign_currency' END,
 			CASE WHEN o.location_id IS NOT NULL AND o.local_value::numeric < 0 THEN 'oversold' END,
 			CASE WHEN sync.is_variant_path(o.path) AND o.local_value IS NULL THEN 'variant_removed' WHEN sync.is_variant_path(o.path) THEN 'new_variant' END], NULL) AS flags
 		FROM (SELECT 1) one LEFT JOIN sync.variant v ON o.path LIKE 'variants[%' AND v.sku = (sync.document_path(

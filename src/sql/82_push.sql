@@ -26,7 +26,7 @@ BEGIN
 		('checking', 'stale', 'the shop has something else than when it was approved'),
 		('checking', 'failed', 'it cannot be sent'),
 		('checking', 'retry', 'the shop could not be read'),
-		('checking', 'cancelled', 'it was changed here meanwhile'),
+		('checking', 'cancelled', 'changed here meanwhile, or cancelled'),
 		('sent', 'synced', 'the shop has taken it'),
 		('sent', 'stale', 'the shop compared, and had something else'),
 		('sent', 'failed', 'the shop refused it'),
@@ -322,7 +322,7 @@ DECLARE
 	ids bigint[];
 BEGIN
 	SELECT array_agg(w.id) INTO ids
-	FROM (SELECT p.id FROM sync.push p WHERE p.run_id = push_cancel.run_id AND p.state = 'queued' ORDER BY p.id FOR UPDATE SKIP LOCKED) w;
+	FROM (SELECT p.id FROM sync.push p WHERE p.run_id = push_cancel.run_id AND p.state IN ('queued', 'checking') ORDER BY p.id FOR UPDATE SKIP LOCKED) w;
 	PERFORM sync.push_move(ids, 'cancelled', note => 'its run was cancelled');
 	UPDATE sync.staging s SET state = 'superseded', error = 'its run was cancelled'
 	WHERE s.id IN (SELECT p.staging_id FROM sync.push p WHERE p.id = ANY (ids)) AND s.state::text = 'sending'

@@ -21,13 +21,14 @@ sub new
 	$self->{node} = ProductSync::Cluster->start_new($option{name} // 'push', preload => $option{workers} // 0, conf => "fsync = off\n" . ($option{conf} // ''));
 	$self->{node}->shopify($self->{shop}, ($self->{via} ? (via => $self->{via}) : ()), shop_domain => 'test-shop.myshopify.com', webhook_debounce => '0',
 		push_after_changes => 'false', max_change_share => 1, retry_wait => '0', %{ $option{settings} // {} });
-	$self->{session} = ProductSync::Session->new($self->{node}->connstr('postgres'));
+	# Where workers may be killed, a session would not outlive them.
+	$self->{session} = ProductSync::Session->new($self->{node}->connstr('postgres')) if !$option{workers};
 	$self->sql("UPDATE sync.job_kind SET backoff_base = '1 millisecond', backoff_cap = '1 millisecond'") if !$option{workers};
 	$self->pull('full');
 	return $self;
 }
 
-sub sql { my ($self, $sql) = @_; return $self->{session}->ask($sql) }
+sub sql { my ($self, $sql) = @_; return $self->{session} ? $self->{session}->ask($sql) : $self->{node}->value($sql) }
 sub value { my ($self, $sql) = @_; return $self->sql($sql) }
 sub work { my ($self, $time) = @_; $self->sql("CALL sync_work('" . ($time // '20 seconds') . "')") if !$self->{workers} }
 
@@ -78,20 +79,20 @@ sub apart
 	$self->{merchant} //= ProductSync::Merchant->new(shop => $self->{shop});
 	my $all = $self->{merchant}->all;
 	my $json = JSON::PP->new->canonical->allow_nonref->ascii;
-	$self->sql('CREATE TEMP TABLE IF NOT EXISTS shop_now (remote_id bigint, document jsonb, stock jsonb); TRUNCATE shop_now');
+	$self->sql('CREATE TABLE IF NOT EXISTS public.shop_now (remote_id bigint, document jsonb, stock jsonb); TRUNCATE public.shop_now');
 	for my $remote (keys %$all)
 	{
 		my $document = ProductSync::World::by_sku($all->{$remote});
 		my %stock = map { ($_ => $self->{merchant}{stock}{ $self->{merchant}->variant_of($remote, $_) }) } keys %{ $document->{variants} };
-		$self->sql("INSERT INTO shop_now VALUES ($remote, \$j\$" . $json->encode($document) . "\$j\$, \$j\$" . $json->encode(\%stock) . "\$j\$)");
+		$self->sql("INSERT INTO public.shop_now VALUES ($remote, \$j\$" . $json->encode($document) . "\$j\$, \$j\$" . $json->encode(\%stock) . "\$j\$)");
 	}
 	return $self->sql("SELECT string_agg(format('product %s %s', product_id, path), ', ' ORDER BY product_id, path) FROM (
-		SELECT l.product_id, d.path FROM shop_now n JOIN sync.product_listing l USING (remote_id)
+		SELECT l.product_id, d.path FROM public.shop_now n JOIN sync.product_listing l USING (remote_id)
 		CROSS JOIN LATERAL sync.document_merge(NULL, NULL, sync.product_document(l.product_id), n.document) d
 		WHERE d.status <> 'converged' AND d.path NOT LIKE 'images%'
 		UNION ALL
 		SELECT v.product_id, sync.stock_path(v.sku, k.location_id) FROM sync.stock_level k JOIN sync.variant v ON v.id = k.variant_id
-		JOIN sync.product_listing l ON l.product_id = v.product_id JOIN shop_now n USING (remote_id)
+		JOIN sync.product_listing l ON l.product_id = v.product_id JOIN public.shop_now n USING (remote_id)
 		WHERE k.local IS DISTINCT FROM (n.stock -> v.sku ->> k.location_id::text)::numeric) a WHERE " . ($condition // 'true'));
 }
 
