@@ -4,7 +4,9 @@ LANGUAGE plpgsql AS $install$
 BEGIN
 	-- sending: approved, and handed to the push; it can no longer be taken back.
 	ALTER TYPE sync.staging_state ADD VALUE IF NOT EXISTS 'sending';
-	ALTER TABLE sync.shopify_crawl ADD COLUMN IF NOT EXISTS unusable bigint[] NOT NULL DEFAULT '{}';
+	IF NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = 'sync.shopify_crawl'::regclass AND a.attname = 'unusable') THEN
+		ALTER TABLE sync.shopify_crawl ADD COLUMN unusable bigint[] NOT NULL DEFAULT '{}';
+	END IF;
 	-- A shop is read and written at the same time.
 	DROP INDEX sync.run_one_active_idx;
 	CREATE UNIQUE INDEX run_one_active_idx ON sync.run (connection, kind) WHERE active AND NOT context ? 'chosen';
@@ -53,7 +55,7 @@ BEGIN
 		id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 		connection text NOT NULL REFERENCES sync.connection ON UPDATE CASCADE ON DELETE CASCADE,
 		run_id bigint NOT NULL,
-		staging_id bigint NOT NULL REFERENCES sync.staging ON DELETE CASCADE,
+		staging_id bigint NOT NULL,
 		part text NOT NULL CHECK (part IN ('stock', 'edit', 'create')),
 		product_id bigint NOT NULL,
 		remote_id bigint,
