@@ -5,7 +5,7 @@
 //   shopify.js [--port N] [--products N --variants V --seed S] [--option value ...]        (options: shopify/options.js)
 //
 // Prints {"port":N} and serves on 127.0.0.1 until it is killed.  POST /admin/oauth/access_token, POST /admin/api/VERSION/graphql.json,
-// GET /bulk/FILE; and for the test:
+// GET /bulk/FILE, POST /staged-uploads/ (a form); and for the test:
 //   GET /_effects    counts, `writes` (what changed, by whom), `rejected` (queries that the schema or Shopify's rules refuse) and
 //                    `unknown` (fields that this double does not know): a test fails on the last two
 //   GET /_log        the last 10,000 requests;   GET /_products[?id=N,N]  the shop's content, short
@@ -27,6 +27,7 @@ const { mutations } = require('./shopify/mutations.js');
 const { forgetReplies } = require('./shopify/inventory.js');
 const { edit, summary } = require('./shopify/merchant.js');
 const { Bulk } = require('./shopify/bulk.js');
+const { Uploads } = require('./shopify/uploads.js');
 const { Webhooks } = require('./shopify/webhooks.js');
 
 function setOption(name, value) {
@@ -49,7 +50,13 @@ const bucket = new Bucket(options);
 const counters = { requests: 0 };
 const shop = { store, options, bucket, counters, mutations };
 shop.webhooks = new Webhooks(shop);
+shop.uploads = new Uploads(shop);
 shop.bulk = new Bulk(shop);
+shop.reject = (query, variables, errors) => {
+	if (effects.rejected.length < 100)
+		effects.rejected.push({ query: String(query).slice(0, 5000), variables, errors });
+};
+shop.unknown = (list) => effects.unknown.length < 100 && effects.unknown.push(...list);
 store.listeners.push((effect, product) => shop.webhooks.note(effect, product));
 
 const tokens = new Map();       // token of the grant -> when it expires, microseconds
@@ -139,10 +146,10 @@ function answerGraphql(request, text, version, entry) {
 		effects.throttled++;
 	if (note.failed)
 		effects.failed++;
-	if (note.rejected && effects.rejected.length < 100)
-		effects.rejected.push({ query: String(asked.query).slice(0, 5000), variables: entry.variables, errors: note.rejected });
-	if (note.unknown && note.unknown.length && effects.unknown.length < 100)
-		effects.unknown.push(...note.unknown);
+	if (note.rejected)
+		shop.reject(asked.query, entry.variables, note.rejected);
+	if (note.unknown)
+		shop.unknown(note.unknown);
 	return { status: 200, body, headers: { 'X-Shopify-API-Version': options.api_version
 		|| (/^\d{4}-\d\d$/.test(version) && version > VERSION ? version : VERSION) } };
 }
@@ -167,7 +174,8 @@ function controlled(name, query, text) {
 	const given = text ? JSON.parse(text) : {};
 	switch (name) {
 		case '/_effects': return { ...effects, products: store.products.size, writes: store.effects, counts: store.effectCounts,
-			bulk: shop.bulk.counts(), webhooks: shop.webhooks.counts };
+			bulk: shop.bulk.counts(), webhooks: shop.webhooks.counts,
+			uploads: shop.uploads.list, uploads_refused: shop.uploads.refused };
 		case '/_log': return log;
 		case '/_reset':
 			reset();
@@ -175,6 +183,7 @@ function controlled(name, query, text) {
 				store.reset();
 				forgetReplies();
 				shop.bulk.reset();
+				shop.uploads.reset();
 				shop.webhooks.reset();
 			}
 			return {};
@@ -259,6 +268,10 @@ function handle(request, response, name, query, text, raw) {
 		shop.bulk.serve(name.slice(6), request, response, entry);
 		return;
 	}
+	if (request.method === 'POST' && name === '/staged-uploads/') {
+		send(response, shop.uploads.receive(request, raw), entry, started);
+		return;
+	}
 	const api = /^\/admin\/api\/([^/]+)\/graphql\.json$/.exec(name);
 	let result;
 	if (request.method === 'POST' && api)
@@ -282,7 +295,7 @@ const server = http.createServer({ keepAliveTimeout: 60000 }, (request, response
 		const raw = Buffer.concat(chunks);
 		try {
 			handle(request, response, at < 0 ? request.url : request.url.slice(0, at),
-				new URLSearchParams(at < 0 ? '' : request.url.slice(at + 1)), raw.toString(), raw);
+				new URLSearchParams(at < 0 ? '' : request.url.slice(at + 1)), request.url.startsWith('/staged-uploads') ? '' : raw.toString(), raw);
 		} catch (error) {
 			console.error(error);
 			effects.unknown.push(`the double failed: ${error.message}`);

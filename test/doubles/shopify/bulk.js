@@ -4,6 +4,8 @@
 //
 // A line's children follow it, with __parentId: the id of the node in whose connection they stand, also where objects are between.
 // With bulk_adjacent false they come after all lines of their parents' level, as Shopify may write them.
+//
+// Operations of both types are kept here; what a bulk mutation is, is in bulk_mutation.js.
 'use strict';
 
 const fs = require('fs');
@@ -11,6 +13,8 @@ const os = require('os');
 const path = require('path');
 const { graphql, schema } = require('./schema.js');
 const { FIELDS, CONNECTIONS, rowsOf, checkAccess } = require('./resolvers.js');
+const { Refused, checkMutation, checkIdentifier, linesOf, variablesOf, shuffled } = require('./bulk_mutation.js');
+const { runLine } = require('./execute.js');
 
 const { getNamedType, isAbstractType, isCompositeType } = graphql;
 const isConnection = (type) => type.name.endsWith('Connection');
@@ -19,8 +23,6 @@ const PIECE = 1 << 18;          // bytes that are written at once
 const TURN = 25;                // milliseconds of work before others get their turn
 
 // ---- the query -----------------------------------------------------------------------------------------------------------------
-
-class Refused extends Error {}
 
 // What Shopify asks of a bulk query beyond its schema.  Texts: the first and the third are recorded, the others from memory.
 function check(operation, fragments) {
@@ -167,52 +169,77 @@ class Bulk {
 
 	find(id) { return this.operations.find((b) => b.id === id); }
 	newest(type) { return this.operations.filter((b) => b.type === type).pop() || null; }
-	counts() { return { operations: this.operations.length, most: this.most, statuses: this.operations.map((b) => b.status) }; }
+	counts() {
+		return { operations: this.operations.length, most: this.most, statuses: this.operations.map((b) => b.status),
+			list: this.operations.map(({ id, type, status, errorCode, objectCount }) => ({ id, type, status, errorCode, objectCount })) };
+	}
 
 	// bulkOperationRunQuery.
-	start(text) {
-		const { store, options } = this.shop;
-		const refuse = (message, code, field) => ({ bulkOperation: null, userErrors: [{ field, message, code }] });
-		let operation;
-		const fragments = {};
-		try {
-			if (Buffer.byteLength(text) > 65535)
-				throw new Refused('The query is too long (maximum is 65535 bytes).');
+	startQuery({ query: text }) {
+		return this.begin('QUERY', text, ['query'], () => {
+			const bytes = Buffer.byteLength(text);
+			if (bytes > 65535)
+				throw new Refused(`Query is too large (${bytes} bytes; maximum is 65535 bytes)`, 'INVALID', ['query']);
+			const refuse = (message) => new Refused(message, 'INVALID', ['query']);
 			let document;
 			try {
 				document = graphql.parse(text);
 			} catch (error) {
-				throw new Refused('Invalid bulk query: syntax error, '
+				throw refuse('Invalid bulk query: syntax error, '
 					+ (/<EOF>/.test(error.message) ? 'unexpected end of file' : error.message.replace(/^Syntax Error: /, '')));
 			}
 			const errors = graphql.validate(schema, document);
 			if (errors.length)
-				throw new Refused(`Invalid bulk query: ${errors.map((e) => e.message).join(', ')}`);
+				throw refuse(`Invalid bulk query: ${errors.map((e) => e.message).join(', ')}`);
+			const fragments = {};
 			for (const d of document.definitions)
 				if (d.kind === 'FragmentDefinition')
 					fragments[d.name.value] = d;
-			operation = document.definitions.find((d) => d.kind === 'OperationDefinition');
+			const operation = document.definitions.find((d) => d.kind === 'OperationDefinition');
 			if (operation.operation !== 'query')
-				throw new Refused('Invalid bulk query: only queries are allowed.');
+				throw refuse('Invalid bulk query: only queries are allowed.');
 			check(operation, fragments);
+			return (b) => this.runQuery(b, operation, fragments);
+		});
+	}
+
+	// bulkOperationRunMutation.
+	startMutation({ mutation: text, stagedUploadPath, clientIdentifier }) {
+		return this.begin('MUTATION', text, null, () => {
+			const prepared = checkMutation(text);
+			checkIdentifier(clientIdentifier);
+			const file = this.shop.uploads.find(stagedUploadPath), lines = linesOf(file);
+			return (b) => this.runMutation(b, prepared, file, lines);
+		});
+	}
+
+	// Starts an operation: `prepare` gives the work, or throws Refused; what it throws is seen before the others that are running are.
+	begin(type, text, field, prepare) {
+		const { store, options } = this.shop;
+		const refuse = (message, code, at) => ({ bulkOperation: null, userErrors: [{ field: at, message, code }] });
+		let work;
+		try {
+			work = prepare();
 		} catch (error) {
 			if (!(error instanceof Refused))
 				throw error;
-			return refuse(error.message, 'INVALID', ['query']);
+			if (error.errors)
+				this.shop.reject(text, undefined, error.errors);
+			return refuse(error.message, error.code === undefined ? 'INVALID' : error.code, error.field === undefined ? field : error.field);
 		}
 		const running = this.operations.filter((b) => RUNNING.includes(b.status));
 		if (running.length >= options.bulk_concurrent)
-			return refuse('A bulk query operation for this app and shop is already in progress: '
+			return refuse(`A bulk ${type.toLowerCase()} operation for this app and shop is already in progress: `
 				+ `${running.map((b) => `gid://shopify/BulkOperation/${b.id}`).join(', ')}.`,
 				'OPERATION_IN_PROGRESS', null);
-		const b = { id: store.newId('BulkOperation'), type: 'QUERY', status: 'CREATED', query: text, created: store.now(), completed: null,
+		const b = { id: store.newId('BulkOperation'), type, status: 'CREATED', query: text, created: store.now(), completed: null,
 			errorCode: null,
 			objectCount: 0, rootObjectCount: 0, fileSize: null, url: null, partialDataUrl: null, end: options.bulk_next.shift()
-				|| 'COMPLETED',
+				|| 'COMPLETED', error: options.bulk_error,
 			ready: performance.now() + options.bulk_delay_ms };
 		this.operations.push(b);
 		this.most = Math.max(this.most, running.length + 1);
-		setImmediate(() => this.work(b, operation, fragments).catch((error) => {
+		setImmediate(() => work(b).catch((error) => {
 			console.error(error);
 			this.finish(b, 'FAILED', error.extensions && error.extensions.code === 'ACCESS_DENIED' ? 'ACCESS_DENIED'
 				: 'INTERNAL_SERVER_ERROR');
@@ -228,7 +255,7 @@ class Bulk {
 
 	wake() { if (this.waiting) this.waiting(); }
 
-	async work(b, operation, fragments) {
+	async runQuery(b, operation, fragments) {
 		const { shop } = this, { options } = shop;
 		b.status = 'RUNNING';
 		await this.mayEnd(b);
@@ -289,15 +316,75 @@ class Bulk {
 			}
 		if (outs[0].fd !== null)
 			fs.closeSync(outs[0].fd);
-		const url = outs[0].fd === null ? null : `${shop.base}/bulk/${b.id}.jsonl?Expires=${Math.floor((shop.store.now() + WEEK) / 1e6)}`;
-		b.fileSize = url ? fs.statSync(file).size : null;
+		this.conclude(b, outs[0].fd !== null);
+	}
+
+	// The lines of a bulk mutation, one after the other, each seen by others as soon as it ran.  It waits (bulk_hold, bulk_delay_ms) after
+	// bulk_hold_after of them; one that is to fail or to be cancelled ends after bulk_fail_after, or bulk_mutation_cut.
+	async runMutation(b, prepared, file, lines) {
+		const { shop } = this, { options } = shop;
+		let most = b.end === 'FAILED' || b.end === 'CANCELED' ? options.bulk_fail_after : Infinity;
+		if (options.bulk_mutation_cut > 0) {
+			[most, b.end, options.bulk_mutation_cut] = [options.bulk_mutation_cut, 'FAILED', 0];
+		}
+		b.status = 'RUNNING';
+		const hold = options.bulk_hold_after < 0 ? lines.length : Math.min(options.bulk_hold_after, lines.length);
+		const fd = fs.openSync(path.join(this.folder, `${b.id}.jsonl`), 'w');
+		let text = [], turn = performance.now(), done = 0;
+		for (const number of shuffled(lines.length, options.seed * 1000003 + b.id)) {
+			if (done === hold)
+				await this.mayEnd(b);
+			if (b.status !== 'RUNNING' || done >= most)
+				break;
+			if (performance.now() - turn > TURN) {
+				await new Promise((resolve) => setImmediate(resolve));
+				turn = performance.now();
+			}
+			done++;
+			const answer = this.runOne(b, prepared, variablesOf(file, lines[number]), number);
+			if (answer.errors && answer.errors.some((e) => e.extensions && e.extensions.code === 'ACCESS_DENIED' && e.path
+				&& e.path.length === 1))
+				[b.end, b.error, most] = ['FAILED', 'ACCESS_DENIED', 0];
+			if (options.bulk_lose_next > 0)
+				options.bulk_lose_next--;
+			else
+				text.push(`${JSON.stringify({ data: answer.data, errors: answer.errors, __lineNumber: number })}\n`);
+			b.objectCount++;
+			b.rootObjectCount++;
+			if (text.length >= 200) {
+				fs.writeSync(fd, text.join(''));
+				text = [];
+			}
+		}
+		if (hold >= lines.length)
+			await this.mayEnd(b);
+		fs.writeSync(fd, text.join(''));
+		fs.closeSync(fd);
+		this.conclude(b, b.objectCount > 0);
+	}
+
+	runOne(b, prepared, given, number) {
+		if (!given)
+			return { errors: [{ message: `Line ${number} is not a JSON object`, extensions: { code: 'BAD_REQUEST' } }] };
+		const { body, note } = runLine(prepared, given, this.shop, { bulkOperation: b.id, line: number });
+		if (note.rejected)
+			this.shop.reject(b.query, given, note.rejected);
+		if (note.unknown)
+			this.shop.unknown(note.unknown);
+		return body;
+	}
+
+	// The end of an operation that did what it should; its file is there when `written`.
+	conclude(b, written) {
+		const url = written ? `${this.shop.base}/bulk/${b.id}.jsonl?Expires=${Math.floor((this.shop.store.now() + WEEK) / 1e6)}` : null;
+		b.fileSize = url ? fs.statSync(path.join(this.folder, `${b.id}.jsonl`)).size : null;
 		if (b.status === 'CANCELING')
 			b.end = 'CANCELED';
 		if (b.end === 'COMPLETED' || b.end === 'EXPIRED')
 			b.url = url;
 		else
 			b.partialDataUrl = url;
-		this.finish(b, b.end, b.end === 'FAILED' ? shop.options.bulk_error : null);
+		this.finish(b, b.end, b.end === 'FAILED' ? b.error : null);
 	}
 
 	finish(b, status, errorCode) {

@@ -59,6 +59,53 @@ function refusal(field) {
 	return found;
 }
 
+// Executes an operation that was checked: { body: { errors, data }, unknown: what the double does not know }.
+function execute(document, operationName, variableValues, context) {
+	const result = graphql.execute({ schema, document, operationName, variableValues, rootValue: {}, contextValue: context,
+		fieldResolver: resolve, typeResolver: typeOf });
+	if (typeof result.then === 'function')
+		throw new Error('a resolver is asynchronous');
+	const body = {};
+	let unknown;
+	if (result.errors) {
+		body.errors = result.errors.map(({ message, locations, path, extensions, originalError }) => {
+			if (originalError && !(originalError instanceof graphql.GraphQLError))
+				console.error(originalError);
+			return { message, locations, path, extensions };
+		});
+		unknown = body.errors.filter((e) => !e.extensions || !e.extensions.code
+			|| e.extensions.code === 'NOT_IN_DOUBLE').map((e) => e.message);
+	}
+	body.data = result.data ?? null;
+	return { body, unknown };
+}
+
+// One line of a bulk mutation: checked and run as a request is, without cost.  Returns its body, and what is worth noting.
+function runLine({ document, operation }, given, shop, about) {
+	const note = {};
+	const reject = (errors) => {
+		note.rejected = errors;
+		return { body: { errors }, note };
+	};
+	const variables = variablesOf(operation, given);
+	if (variables.errors)
+		return reject(variables.errors);
+	const errors = plan(document, operation, variables.values).rootFields.map(refusal).filter(Boolean);
+	if (errors.length)
+		return reject(errors);
+	const { body, unknown } = execute(document, undefined, given, { ...shop, ...about, request: ++shop.counters.requests, search: [] });
+	note.unknown = unknown;
+	return { body, note };
+}
+
+// What a request asks for before anything is done with it: { operation, fields }, empty where that cannot be told.
+function asksFor(request) {
+	const { document } = typeof request.query === 'string' ? prepare(request.query) : {};
+	const operation = document && operationOf(document, request.operationName);
+	return operation ? { operation: operation.operation, fields: operation.selectionSet.selections.filter((s) =>
+		s.kind === 'Field').map((s) => s.name.value) } : { operation: '', fields: [] };
+}
+
 // Runs a request: { query, variables, operationName }.  Returns the body, and what is worth noting: { rejected, mutations, cost }.
 function run(request, shop, { debug = {} } = {}) {
 	const { options, bucket } = shop;
@@ -116,30 +163,16 @@ function run(request, shop, { debug = {} } = {}) {
 		note.mutations = note.fields;
 	}
 
-	const context = { ...shop, request: ++shop.counters.requests, search: [], searchDebug: debug.search, replies: new Map() };
-	const result = graphql.execute({ schema, document, operationName: request.operationName, variableValues: request.variables || {},
-		rootValue: {},
-		contextValue: context, fieldResolver: resolve, typeResolver: typeOf });
-	if (typeof result.then === 'function')
-		throw new Error('a resolver is asynchronous');
-	const actual = cost.actual(result.data);
+	const context = { ...shop, request: ++shop.counters.requests, search: [], searchDebug: debug.search };
+	const { body, unknown } = execute(document, request.operationName, request.variables || {}, context);
+	const actual = cost.actual(body.data);
 	bucket.refund(cost.requested - actual);
 	note.actual = actual;
-	const body = {};
-	if (result.errors) {
-		body.errors = result.errors.map(({ message, locations, path, extensions, originalError }) => {
-			if (originalError && !(originalError instanceof graphql.GraphQLError))
-				console.error(originalError);
-			return { message, locations, path, extensions };
-		});
-		note.unknown = body.errors.filter((e) => !e.extensions || !e.extensions.code
-			|| e.extensions.code === 'NOT_IN_DOUBLE').map((e) => e.message);
-	}
-	body.data = result.data ?? null;
+	note.unknown = unknown;
 	body.extensions = { cost: told(actual) };
 	if (context.search.length)
 		body.extensions.search = context.search;
 	return { body, note };
 }
 
-module.exports = { run, requestId };
+module.exports = { run, runLine, asksFor, requestId };

@@ -6,7 +6,9 @@ const { numberOf } = require('./store.js');
 const mutations = {
 	...require('./products.js').mutations,
 	...require('./inventory.js').mutations,
-	bulkOperationRunQuery: ({ query }, { bulk }) => bulk.start(query),
+	bulkOperationRunQuery: (args, { bulk }) => bulk.startQuery(args),
+	bulkOperationRunMutation: (args, { bulk }) => bulk.startMutation(args),
+	stagedUploadsCreate: ({ input }, { uploads }) => uploads.create(input),
 	bulkOperationCancel: ({ id }, { bulk }) => bulk.cancel(numberOf(id, 'BulkOperation')),
 	webhookSubscriptionCreate: ({ topic, webhookSubscription }, { webhooks }) => webhooks.create(topic, webhookSubscription),
 	webhookSubscriptionUpdate: ({ id, webhookSubscription }, { webhooks }) => webhooks.update(id, webhookSubscription),

@@ -29,6 +29,10 @@ module.exports = {
 	// bulk operations: how long they run at least, held until bulk_hold is false, how many at once, and what the next one comes to:
 	// bulk_next is a list of "FAILED", "CANCELED", "EXPIRED"; bulk_fail_after: objects in its partial data
 	bulk_delay_ms: 0, bulk_hold: false, bulk_concurrent: 5, bulk_next: [], bulk_fail_after: 10, bulk_error: 'INTERNAL_SERVER_ERROR',
+	// bulk mutations: the lines that run before the operation is held or delayed (-1: all); the next one fails after so many lines
+	bulk_hold_after: 0, bulk_mutation_cut: 0,
+	// staged uploads: how long they are good for; HTTP statuses of the next ones, refused
+	upload_seconds: 604800, upload_status_next: [],
 	bulk_cut_next: 0,                    // the next download breaks off after so many bytes
 	bulk_lose_next: 0,                   // lines of the next operations that are counted and not in the file
 	bulk_adjacent: true,                 // false: children come after all parents, not beside their own

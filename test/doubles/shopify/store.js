@@ -91,6 +91,8 @@ class Store {
 		return (o.clock ? Date.parse(o.clock) : Date.now() + o.clock_offset * 1000) * 1000;
 	}
 
+	isoNow() { return new Date(this.now() / 1000).toISOString(); }
+
 	// The time of a change: later than that of every other.
 	tick() {
 		this.last = Math.max(this.now(), this.last + 1);

@@ -100,7 +100,7 @@ class Webhooks {
 		this.add('BULK_OPERATIONS_FINISH', `bulk/${b.id}`, crypto.randomUUID(),
 			() => ({ admin_graphql_api_id: gid('BulkOperation', b.id), completed_at: restTime(b.completed),
 			created_at: restTime(b.created), error_code: b.errorCode && b.errorCode.toLowerCase(), status: b.status.toLowerCase(),
-				type: 'query' }));
+				type: b.type.toLowerCase() }));
 	}
 
 	add(topic, key, event, body, product) {
