@@ -7,7 +7,8 @@
 // Prints {"port":N} and serves on 127.0.0.1 until it is killed.  POST /admin/oauth/access_token, POST /admin/api/VERSION/graphql.json,
 // GET /bulk/FILE, POST /staged-uploads/ (a form); and for the test:
 //   GET /_effects    counts, `writes` (what changed, by whom), `rejected` (queries that the schema or Shopify's rules refuse) and
-//                    `unknown` (fields that this double does not know): a test fails on the last two
+//                    `unknown` (fields that this double does not know): a test fails on the last two; `seconds`: requests, points and
+//                    THROTTLED of each second since the start.  ?by=app&mutation=M&product=N&bulk=N&key=K&since=N picks writes
 //   GET /_log        the last 10,000 requests;   GET /_products[?id=N,N]  the shop's content, short
 //   POST /_seed      {"products": N, "variants": 2, "seed": S} or {"products": [..]};   POST /_edit  [{..}] changes by the merchant
 //   POST /_control   an object of options, and of commands: advance (seconds), index_advance (number or true),
@@ -22,7 +23,7 @@ const options = require('./shopify/options.js');
 const { VERSION } = require('./shopify/schema.js');
 const { Store } = require('./shopify/store.js');
 const { Bucket } = require('./shopify/cost.js');
-const { run, requestId } = require('./shopify/execute.js');
+const { run, asksFor, requestId } = require('./shopify/execute.js');
 const { mutations } = require('./shopify/mutations.js');
 const { forgetReplies } = require('./shopify/inventory.js');
 const { edit, summary } = require('./shopify/merchant.js');
@@ -60,14 +61,24 @@ shop.unknown = (list) => effects.unknown.length < 100 && effects.unknown.push(..
 store.listeners.push((effect, product) => shop.webhooks.note(effect, product));
 
 const tokens = new Map();       // token of the grant -> when it expires, microseconds
-let effects, log;
+let effects, log, begun;
 
 function reset() {
 	effects = { requests: 0, graphql: 0, mutations: {}, queries: {}, tokens: 0, throttled: 0, failed: 0, unauthorized: 0, points: 0,
-		max_concurrency: 0, downloads: 0, rejected: [], unknown: [] };
+		max_concurrency: 0, downloads: 0, lost_answers: 0, crashed: 0, rejected: [], unknown: [], seconds: [] };
+	begun = performance.now();
 	log = [];
 	store.effects = [];
 	store.effectCounts = {};
+}
+
+// Counts something in the second in which it happens: effects.seconds has those in which anything did.
+function tally(what, n = 1) {
+	const second = Math.floor((performance.now() - begun) / 1000);
+	let last = effects.seconds[effects.seconds.length - 1];
+	if (!last || last.second !== second)
+		effects.seconds.push(last = { second, requests: 0, points: 0, throttled: 0, failed: 0 });
+	last[what] += n;
 }
 
 const take = (name) => options[name] > 0 && options[name]-- > 0;
@@ -86,6 +97,7 @@ const STATUS_BODIES = {
 
 function failure(status) {
 	effects.failed++;
+	tally('failed');
 	const headers = status === 429 ? { 'Retry-After': Number(options.retry_after).toFixed(1) } : {};
 	if (STATUS_BODIES[status])
 		return { status, headers, body: STATUS_BODIES[status] };
@@ -142,10 +154,16 @@ function answerGraphql(request, text, version, entry) {
 		effects[note.operation === 'mutation' ? 'mutations'
 			: 'queries'][field] = (effects[note.operation === 'mutation' ? 'mutations' : 'queries'][field] || 0) + 1;
 	effects.points += note.actual || 0;
-	if (note.throttled)
+	tally('points', note.actual || 0);
+	if (note.throttled) {
 		effects.throttled++;
-	if (note.failed)
+		entry.throttled = true;
+		tally('throttled');
+	}
+	if (note.failed) {
 		effects.failed++;
+		tally('failed');
+	}
 	if (note.rejected)
 		shop.reject(asked.query, entry.variables, note.rejected);
 	if (note.unknown)
@@ -170,10 +188,16 @@ const COMMANDS = {
 	bulk({ id, status }) { shop.bulk.force(Number(String(id).replace(/\D/g, '')), status); },
 };
 
+// The effects that a query of /_effects asks for.
+function picked(list, query) {
+	const wanted = ['by', 'mutation', 'product', 'bulk', 'key', 'kind', 'request'].filter((name) => query.has(name));
+	return list.filter((e) => wanted.every((name) => String(e[name]) === query.get(name)) && e.n > Number(query.get('since') || 0));
+}
+
 function controlled(name, query, text) {
 	const given = text ? JSON.parse(text) : {};
 	switch (name) {
-		case '/_effects': return { ...effects, products: store.products.size, writes: store.effects, counts: store.effectCounts,
+		case '/_effects': return { ...effects, products: store.products.size, writes: picked(store.effects, query), counts: store.effectCounts,
 			bulk: shop.bulk.counts(), webhooks: shop.webhooks.counts,
 			uploads: shop.uploads.list, uploads_refused: shop.uploads.refused };
 		case '/_log': return log;
@@ -204,6 +228,7 @@ function controlled(name, query, text) {
 		case '/_sign': return { hmac: crypto.createHmac('sha256',
 			given.secret ?? options.client_secret).update(given.body).digest('base64') };
 		case '/_control':
+			bucket.restore();           // at the rates that were good until now
 			for (const [key, value] of Object.entries(given))
 				if (COMMANDS[key])
 					COMMANDS[key](value);
@@ -259,6 +284,7 @@ function handle(request, response, name, query, text, raw) {
 	}
 	const entry = { time: Date.now(), method: request.method, path: name, bytes: raw.length };
 	effects.requests++;
+	tally('requests');
 	effects.max_concurrency = Math.max(effects.max_concurrency, ++concurrency);
 	if (log.push(entry) > 20000)
 		log = log.slice(-10000);
@@ -268,23 +294,48 @@ function handle(request, response, name, query, text, raw) {
 		shop.bulk.serve(name.slice(6), request, response, entry);
 		return;
 	}
-	if (request.method === 'POST' && name === '/staged-uploads/') {
-		send(response, shop.uploads.receive(request, raw), entry, started);
+	const api = /^\/admin\/api\/([^/]+)\/graphql\.json$/.exec(name);
+	const upload = request.method === 'POST' && name === '/staged-uploads/', token = name === '/admin/oauth/access_token';
+	let asked = { operation: upload ? 'upload' : token ? 'grant' : '', fields: [] };
+	if (api && (options.crash_before_effect_next > 0 || options.lose_answer_next > 0))
+		try {
+			asked = asksFor(JSON.parse(text));
+		} catch (error) { /* no JSON: it will be told so */ }
+	if (suffers('crash_before_effect_next', 'crash_of', asked)) {
+		resetConnection(response, entry, 'crashed');
 		return;
 	}
-	const api = /^\/admin\/api\/([^/]+)\/graphql\.json$/.exec(name);
 	let result;
-	if (request.method === 'POST' && api)
+	if (upload)
+		result = shop.uploads.receive(request, raw);
+	else if (options.frozen && (api || token))
+		result = failure(402);
+	else if (request.method === 'POST' && api)
 		result = answerGraphql(request, text, api[1], entry);
-	else if (request.method === 'POST' && name === '/admin/oauth/access_token')
+	else if (request.method === 'POST' && token)
 		result = grant(request, text);
 	else
 		result = { status: 404, body: STATUS_BODIES[404] };
+	// What was not done has no answer to lose.
+	const lost = result.status < 300 && (!api || entry.actual !== undefined) && suffers('lose_answer_next', 'lose_answer_of', asked);
+	const answer = () => (lost ? resetConnection(response, entry, 'lost_answers') : send(response, result, entry, started));
 	const wait = options.latency_ms + Math.random() * options.latency_jitter_ms;
 	if (wait > 0)
-		setTimeout(send, wait, response, result, entry, started);
+		setTimeout(answer, wait);
 	else
-		send(response, result, entry, started);
+		answer();
+}
+
+// Whether the request that asks for this is to suffer a fault: `name` of the next ones, restricted by the option `of`.
+function suffers(name, of, { operation, fields }) {
+	return (options[of] === '' || options[of] === operation || fields.includes(options[of])) && take(name);
+}
+
+function resetConnection(response, entry, what) {
+	concurrency--;
+	effects[what]++;
+	entry.fault = what;
+	response.socket?.resetAndDestroy();
 }
 
 const server = http.createServer({ keepAliveTimeout: 60000 }, (request, response) => {

@@ -156,7 +156,8 @@ class Bucket {
 
 	restore() {
 		const now = performance.now();
-		this.available = Math.min(this.options.bucket_size, this.available + (now - this.at) / 1000 * this.options.restore_rate);
+		const rate = this.options.restore_rate - this.options.other_client_rate;
+		this.available = Math.max(0, Math.min(this.options.bucket_size, this.available + (now - this.at) / 1000 * rate));
 		this.at = now;
 	}
 

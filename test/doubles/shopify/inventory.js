@@ -1,9 +1,9 @@
 // The mutations of stock: absolute and relative changes with changeFromQuantity, and the replies that @idempotent remembers.
 'use strict';
 
-const { QUANTITIES } = require('./store.js');
+const { QUANTITIES, by } = require('./store.js');
 const { setStock, setVariant } = require('./merchant.js');
-const { by, variantValues } = require('./products.js');
+const { variantValues } = require('./products.js');
 
 const DAY = 86400 * 1e6;
 const MOST = 1000000000;
@@ -21,11 +21,10 @@ const changes = (group, { quantityNames }) => group.list.filter((c) => !quantity
 const replies = new Map();
 
 function idempotent(name, empty, work) {
-	return (args, context, info) => {
+	return (args, context) => {
 		const { options, store } = context;
 		const refuse = (message, code) => ({ ...empty, userErrors: [error(null, message, code)] });
-		const directive = info.fieldNodes[0].directives.find((d) => d.name.value === 'idempotent').arguments[0].value;
-		const key = directive.kind === 'Variable' ? info.variableValues[directive.name.value] : directive.value;
+		const { key } = context.mutation;
 		if (options.idempotency_concurrent_next > 0) {
 			options.idempotency_concurrent_next--;
 			return refuse('This request is currently in progress, please try again.', 'IDEMPOTENCY_CONCURRENT_REQUEST');
@@ -139,20 +138,23 @@ const adjustQuantities = ({ input }, context) => change(input, input.changes, 'c
 function activate({ inventoryItemId, locationId, available, onHand }, context) {
 	const { store } = context;
 	const item = store.item(inventoryItemId), location = store.location(locationId);
-	const refuse = (field, message) => ({ inventoryLevel: null, userErrors: [error(field, message)] });
-	const notAt = (why) => refuse(['available'], `The product couldn't be stocked at ${location.name} because ${why}.`);
+	const given = (value) => value !== undefined && value !== null;
+	const refuse = (...list) => ({ inventoryLevel: null, userErrors: list.map(([field, message]) => error([field], message)) });
+	const notAt = (field, why) => [field, `The product couldn't be stocked at ${location.name} because ${why}.`];
 	if (!item)
-		return refuse(['inventoryItemId'], 'The product couldn\'t be stocked because the product was deleted.');
+		return refuse(['inventoryItemId', 'The product couldn\'t be stocked because the product was deleted.']);
 	if (!location)
-		return refuse(['locationId'], 'The product couldn\'t be stocked because the location wasn\'t found.');
-	if (available !== undefined && available !== null && onHand !== undefined && onHand !== null)
-		return notAt('not allowed to set available and on_hand quantities at the same time');
-	const quantity = available ?? onHand ?? 0;
+		return refuse(['locationId', 'The product couldn\'t be stocked because the location wasn\'t found.']);
+	if (given(available) && given(onHand))
+		return refuse(...['available', 'onHand'].map((name) =>
+			notAt(name, 'not allowed to set available and on_hand quantities at the same time')));
+	const quantity = available ?? onHand ?? 0, named = given(onHand) ? 'onHand' : 'available';
 	if (Math.abs(quantity) > MOST)
-		return notAt('the quantity needs to be between -1 billion and 1 billion');
+		return refuse(notAt(named, 'the quantity needs to be between -1 billion and 1 billion'));
 	const known = store.level(item, location);
-	if (known && (available ?? onHand ?? null) !== null)
-		return refuse(['available'], 'Not allowed to set available quantity when the item is already active at the location.');
+	if (known && (given(available) || given(onHand)))
+		return refuse([named, `Not allowed to set ${given(onHand) ? 'an on_hand' : 'available'} quantity when the item is already active `
+			+ 'at the location.']);
 	if (!known)
 		store.change(item.product, 'inventory', by(context), (fields, touched) => {
 			store.addLevel(item, location, quantity, store.tick());

@@ -4,7 +4,8 @@
 const { money, sanitise, tagList, numberOf } = require('./store.js');
 
 const TEXTS = ['title', 'vendor', 'productType', 'status', 'templateSuffix'];
-const VARIANT_TEXTS = ['sku', 'barcode', 'inventoryPolicy', 'taxable', 'tracked', 'requiresShipping', 'country', 'harmonised'];
+const VARIANT_TEXTS = ['sku', 'barcode', 'inventoryPolicy', 'taxable', 'tracked', 'requiresShipping', 'country', 'harmonised',
+	'mediaId'];
 
 // Sets what `v` names of a product; notes what that changes.  Mutations use it too.
 function setProduct(store, product, v, fields) {
@@ -85,21 +86,33 @@ function setStock(store, variant, location, name, value, fields, variants) {
 	return true;
 }
 
+// Images as effects tell them: [[address that was given, alternative text], ..].
+const pictures = (product) => product.media.map((m) => [m.source, m.alt]);
+
+// Changes the images of a product: `edit` does it; notes what that changes.
+function changeImages(product, fields, edit) {
+	const old = pictures(product);
+	edit();
+	const next = pictures(product);
+	if (JSON.stringify(old) !== JSON.stringify(next))
+		fields.images = [fields.images ? fields.images[0] : old, next];
+}
+
 function setImages(store, product, list, fields) {
-	const old = product.media.map((m) => [m.source, m.alt]);
 	const next = list.map((i) => (typeof i === 'string' ? [i, ''] : [i.src ?? i.originalSource, i.alt || '']));
-	if (JSON.stringify(old) === JSON.stringify(next))
-		return;
-	const kept = product.media;
-	product.media = [];
-	for (const [src, alt] of next) {
-		const same = kept.find((m) => m.source === src || m.url === src);
-		if (same)
-			product.media.push({ ...same, alt });
-		else
-			store.addMedia(product, { src, alt });
-	}
-	fields.images = [old, next];
+	if (JSON.stringify(pictures(product)) !== JSON.stringify(next))
+		changeImages(product, fields, () => {
+			const kept = [...product.media];
+			for (const m of kept)
+				store.detach(product, m);
+			for (const [src, alt] of next) {
+				const same = kept.find((m) => m.source === src || m.url === src);
+				if (same)
+					store.attach(product, Object.assign(same, { alt }));
+				else
+					store.addMedia(product, { src, alt });
+			}
+		});
 }
 
 function findProduct(store, key) {
@@ -189,7 +202,7 @@ function summary(p, store) {
 		id: p.id, title: p.title, handle: p.handle, descriptionHtml: p.descriptionHtml, vendor: p.vendor, productType: p.productType,
 			status: p.status, tags: p.tags,
 		seo: p.seo, updated: p.updated, options: p.options.map((o) => o.name),
-			images: p.media.map((m) => ({ src: m.url, alt: m.alt, source: m.source })),
+			images: p.media.map((m) => ({ id: m.id, src: m.url, alt: m.alt, source: m.source })),
 		metafields: Object.fromEntries(p.metafields.map((m) => [`${m.namespace}.${m.key}`, m.value])),
 		variants: p.variants.map((v) => ({
 			id: v.id, item: v.itemId, sku: v.sku, barcode: v.barcode, price: v.price, compareAtPrice: v.compareAtPrice, cost: v.cost,
@@ -201,4 +214,4 @@ function summary(p, store) {
 	};
 }
 
-module.exports = { edit, summary, setProduct, setVariant, setMetafields, setStock, setImages };
+module.exports = { edit, summary, setProduct, setVariant, setMetafields, setStock, setImages, changeImages };

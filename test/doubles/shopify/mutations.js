@@ -6,6 +6,7 @@ const { numberOf } = require('./store.js');
 const mutations = {
 	...require('./products.js').mutations,
 	...require('./inventory.js').mutations,
+	...require('./media.js').mutations,
 	bulkOperationRunQuery: (args, { bulk }) => bulk.startQuery(args),
 	bulkOperationRunMutation: (args, { bulk }) => bulk.startMutation(args),
 	stagedUploadsCreate: ({ input }, { uploads }) => uploads.create(input),

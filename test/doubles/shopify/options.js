@@ -8,24 +8,33 @@ module.exports = {
 	// the shop
 	shop_name: 'Test Shop', shop_domain: 'test-shop.myshopify.com', shop_id: 72345678, currency: 'USD', weight_unit: 'GRAMS',
 	scopes: ['read_products', 'write_products', 'read_inventory', 'write_inventory', 'read_locations', 'read_publications',
-		'write_publications'],
+		'write_publications', 'write_files'],
 	// who may ask: a permanent token, and the client-credentials grant
 	token: 'shpat_test', client_id: 'client', client_secret: 'hush', token_seconds: 86399, grant: true,
 	api_version: '',                     // what X-Shopify-API-Version says, where it is not 2026-10
+	effects_kept: 10000,                 // of older ones only the counts are left
 	// the clock: a fixed time (ISO), or real time and so many seconds
 	clock: '', clock_offset: 0,
 	// cost: throttle false = never THROTTLED (costs are told all the same)
 	// max_cost: what one query may cost; cost_factor: how much dearer all is than the formula says
-	throttle: true, bucket_size: 2000, restore_rate: 100, max_cost: 1000, cost_factor: 1,
+	// other_client_rate: points a second that others take from this bucket, without pause
+	throttle: true, bucket_size: 2000, restore_rate: 100, other_client_rate: 0, max_cost: 1000, cost_factor: 1,
 	// the search index: late by milliseconds, or until POST /_control {"index_advance": number or true}
 	index_lag_ms: 0, index_hold: false,
 	// faults of the next requests; status_next is a list of HTTP statuses
 	status_next: [], retry_after: 2, throttle_next: 0, internal_error_next: 0, denied: {},
+	// frozen: HTTP 402 for all while it is set.  lose_answer_next: what was asked happens, then the connection is reset;
+	// crash_before_effect_next: it is reset before anything happens; both for any request, or for those of lose_answer_of and
+	// crash_of: "mutation", "query", "upload", "grant", or the name of a root field
+	frozen: false, lose_answer_next: 0, lose_answer_of: '', crash_before_effect_next: 0, crash_of: '',
 	drop_next: 0, hang_next: 0, truncate_next: 0, invalid_json_next: 0,
 	latency_ms: 0, latency_jitter_ms: 0,
 	// inventory with @idempotent: the next answers that such a request is in progress, or that an earlier one failed
 	idempotency_concurrent_next: 0, idempotency_failed_next: 0, stale_next: 0,
+	variants_max: 2048,                  // of a product
 	variants_update_max: 250,            // Shopify's real limit of productVariantsBulkUpdate is not known
+	// images: how long they are UPLOADED and PROCESSING before they are READY; so many of the next come to FAILED
+	media_processing_ms: 0, media_fail_next: 0,
 	// bulk operations: how long they run at least, held until bulk_hold is false, how many at once, and what the next one comes to:
 	// bulk_next is a list of "FAILED", "CANCELED", "EXPIRED"; bulk_fail_after: objects in its partial data
 	bulk_delay_ms: 0, bulk_hold: false, bulk_concurrent: 5, bulk_next: [], bulk_fail_after: 10, bulk_error: 'INTERNAL_SERVER_ERROR',

@@ -2,10 +2,10 @@
 // Shopify's words where those are recorded.
 'use strict';
 
-const { numberOf, slug } = require('./store.js');
+const { numberOf, slug, by } = require('./store.js');
 const { setProduct, setVariant, setMetafields, setImages, setStock } = require('./merchant.js');
+const { addErrors, addMedia } = require('./media.js');
 
-const by = (context) => ({ app: 'product_sync', request: context.request });
 const error = (field, message, code) => ({ field, message, ...(code ? { code } : {}) });
 const METAFIELDS_MAX = 25;
 
@@ -19,6 +19,8 @@ function variantValues(input) {
 		taxable: input.taxable ?? undefined, sku: item.sku !== undefined ? item.sku : input.sku, cost: item.cost,
 			tracked: item.tracked ?? undefined,
 		requiresShipping: item.requiresShipping ?? undefined, country: item.countryCodeOfOrigin, harmonised: item.harmonizedSystemCode };
+	if (input.mediaId !== undefined)
+		values.mediaId = input.mediaId === null ? null : numberOf(input.mediaId);
 	if (item.measurement && item.measurement.weight)
 		values.weight = { value: item.measurement.weight.value, unit: item.measurement.weight.unit };
 	for (const name of Object.keys(values))
@@ -37,10 +39,9 @@ function variantErrors(input, path) {
 		if (!Number.isFinite(Number(value)) || String(value).trim() === '')
 			errors.push(error([...path, name], `${label} is not a number`, 'INVALID_INPUT'));
 		else if (Number(value) < 0)
-			errors.push(error([...path, name], `${label} must be greater than or equal to 0`, name === 'price' ? 'NEGATIVE_PRICE_VALUE'
-				: 'GREATER_THAN_OR_EQUAL_TO'));
+			errors.push(error([...path, name], `${label} must be greater than or equal to 0`, 'GREATER_THAN_OR_EQUAL_TO'));
 		else if (Number(value) >= 1e18)
-			errors.push(error([...path, name], `${label} must be less than 1000000000000000000`, 'INVALID_INPUT'));
+			errors.push(error([...path, name], 'must be less than 1000000000000000000', 'INVALID_INPUT'));
 	}
 	if (input.price === null)
 		errors.push(error([...path, 'price'], 'Price can\'t be blank', 'BLANK'));
@@ -96,7 +97,7 @@ const withoutCode = (errors) => errors.map(({ field, message }) => ({ field, mes
 function productCreate({ product: given, input: old, media }, context) {
 	const { store } = context;
 	const input = given || old || {};
-	const errors = productErrors(store, { ...input, title: input.title ?? '' }, ['product']);
+	const errors = [...productErrors(store, { ...input, title: input.title ?? '' }, ['product']), ...addErrors(null, media)];
 	if (errors.length)
 		return { product: null, shop: context.options, userErrors: withoutCode(errors.map((e) =>
 			(e.message.startsWith('Title can') ? { ...e, field: ['title'] } : e))) };
@@ -116,17 +117,14 @@ function productUpdate({ product: given, input: old, identifier, media }, contex
 	const product = identifier ? store.findProduct(identifier) : store.product(input.id);
 	if (!product)
 		return { product: null, userErrors: [error(['id'], 'Product does not exist')] };
-	const errors = productErrors(store, input, ['product'], product);
+	const errors = [...productErrors(store, input, ['product'], product), ...addErrors(product, media)];
 	if (errors.length)
 		return { product, userErrors: withoutCode(errors.map((e) => (e.field[1] === 'title' ? { ...e, field: ['title'] } : e))) };
 	store.change(product, 'product.update', by(context), (fields) => {
 		setProduct(store, product, input, fields);
 		setMetafields(store, product, input.metafields, fields);
-		if (media && media.length) {
-			for (const m of media)
-				store.addMedia(product, { src: m.originalSource, alt: m.alt });
-			fields.images = [null, media.map((m) => m.originalSource)];
-		}
+		if (media && media.length)
+			addMedia(store, product, media, fields);
 	});
 	return { product, userErrors: [] };
 }
@@ -142,7 +140,7 @@ function productDelete({ input }, context) {
 // ---- variants ------------------------------------------------------------------------------------------------------------------
 
 function createVariants({ productId, variants: inputs, strategy }, context) {
-	const { store } = context;
+	const { store, options } = context;
 	const product = store.product(productId);
 	const refuse = (errors) => ({ product: null, productVariants: null, userErrors: errors });
 	if (!product)
@@ -151,6 +149,8 @@ function createVariants({ productId, variants: inputs, strategy }, context) {
 	const standalone = product.variants.length === 1 && product.variants[0].values.every((v) => v.name === 'Default Title');
 	const replaces = (strategy === 'REMOVE_STANDALONE_VARIANT' && product.variants.length === 1)
 		|| (standalone && strategy !== 'PRESERVE_STANDALONE_VARIANT');
+	if (product.variants.length - (replaces ? 1 : 0) + inputs.length > options.variants_max)     // text and code are not recorded
+		return refuse([error(['variants'], `Product cannot have more than ${options.variants_max} variants`, 'INVALID_INPUT')]);
 	const taken = new Set(replaces ? [] : product.variants.map((v) => optionKey(v.values.map((x) => x.name))));
 	const names = inputs.map((input, k) => {
 		const path = ['variants', String(k)];
@@ -223,6 +223,8 @@ function updateVariants({ productId, variants: inputs, allowPartialUpdates }, co
 					+ 'To update inventory for existing variants, use inventoryAdjustQuantities.',
 				'NO_INVENTORY_QUANTITIES_ON_VARIANTS_UPDATE'));
 		errors.push(...variantErrors(input, path));
+		if (input.mediaId && !product.media.some((m) => m.id === numberOf(input.mediaId)))
+			errors.push(error([...path, 'mediaId'], 'Media does not exist on the specified product.', 'INVALID_INPUT'));
 		if (errors.length === before)
 			good.push([variant, input]);
 	});
@@ -456,7 +458,7 @@ function publish(on) {
 }
 
 module.exports = {
-	by, variantValues,
+	variantValues,
 	mutations: { productCreate, productUpdate, productDelete, productSet, productVariantsBulkCreate: createVariants,
 		productVariantsBulkUpdate: updateVariants,
 		productVariantsBulkDelete: deleteVariants, metafieldsSet, metafieldsDelete, publishablePublish: publish(true),

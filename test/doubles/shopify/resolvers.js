@@ -5,7 +5,7 @@
 // A variant and its inventory item are one object in the store: the type of the field that asks says which of both is meant.
 'use strict';
 
-const { graphql, VERSION } = require('./schema.js');
+const { graphql, VERSION, scopesOf } = require('./schema.js');
 const { gid, numberOf, isoTime, QUANTITIES } = require('./store.js');
 const { matcher, page, ORDERS } = require('./search.js');
 
@@ -43,6 +43,7 @@ function node(id, { store, bulk, webhooks }) {
 		case 'InventoryItem': return as(type, store.items.get(n)) || null;
 		case 'Location': return as(type, store.locations.get(n)) || null;
 		case 'InventoryLevel': return as(type, levelOf(id, store)) || null;
+		case 'MediaImage': return store.files.get(n) || null;
 		case 'BulkOperation': return as(type, bulk.find(n)) || null;
 		case 'WebhookSubscription': return as(type, webhooks.find(n)) || null;
 		case undefined: throw new GraphQLError(`Invalid global id '${id}'`, { extensions: { code: 'argumentLiteralsIncompatible' } });
@@ -58,6 +59,9 @@ function levelOf(id, store) {
 
 const LEVEL = 40000000000;      // an inventory level's own number is that of its location, moved
 const levelGid = (l) => `${gid('InventoryLevel', l.location.id + LEVEL)}?inventory_item_id=${l.item.itemId}`;
+
+const mediaErrors = (m, a, { store }) => (store.mediaStatus(m) !== 'FAILED' ? [] : [{ code: 'IMAGE_DOWNLOAD_FAILURE',
+	details: `Image download failed: ${m.source}`, message: 'Media could not be created because the image could not be downloaded.' }]);
 
 const METAFIELDS = { metafield };
 
@@ -80,6 +84,7 @@ const FIELDS = {
 		publicApiVersions: () => [{ handle: VERSION, displayName: `${VERSION} (Latest)`, supported: true },
 			{ handle: 'unstable', displayName: 'unstable', supported: false }],
 		currentAppInstallation: () => ({}),
+		job: (_, { id }) => ({ id, done: true }),
 	},
 	Shop: {
 		id: (o) => gid('Shop', o.shop_id), name: (o) => o.shop_name, email: () => 'shop@example.com', currencyCode: (o) => o.currency,
@@ -178,10 +183,11 @@ const FIELDS = {
 			owner: (m) => as(m.owner.variants ? 'Product' : 'ProductVariant', m.owner),
 	},
 	MediaImage: {
-		id: (m) => gid('MediaImage', m.id), alt: (m) => m.alt, mediaContentType: () => 'IMAGE', status: () => 'READY',
-			fileStatus: () => 'READY', image: (m) => m,
-		mediaErrors: () => [], mediaWarnings: () => [], fileErrors: () => [], mimeType: () => 'image/jpeg',
-			preview: (m) => ({ status: 'READY', image: m }),
+		id: (m) => gid('MediaImage', m.id), alt: (m) => m.alt, mediaContentType: () => 'IMAGE',
+		status: (m, a, { store }) => store.mediaStatus(m), fileStatus: (m, a, { store }) => store.mediaStatus(m),
+		image: (m, a, { store }) => (store.mediaStatus(m) === 'READY' ? m : null), createdAt: created, updatedAt: (m) => isoTime(m.updated),
+		mediaErrors: mediaErrors, mediaWarnings: () => [], fileErrors: mediaErrors, mimeType: () => 'image/jpeg',
+		preview: (m, a, { store }) => ({ status: store.mediaStatus(m), image: store.mediaStatus(m) === 'READY' ? m : null }),
 		originalSource: (m) => ({ url: m.source, fileSize: 1000 }),
 	},
 	Image: { id: (m) => gid('ImageSource', m.id), altText: (m) => m.alt || null, url: (m) => m.url, src: (m) => m.url,
@@ -284,7 +290,8 @@ const CONNECTIONS = {
 			&& (!args.uri || args.uri === w.uri)), 'CREATED_AT'),
 	},
 	Product: {
-		variants: own('variant', (p) => p.variants), media: own('media', (p) => p.media), images: own('media', (p) => p.media),
+		variants: own('variant', (p) => p.variants), media: own('media', (p) => p.media), 
+			images: own('media', (p, { store }) => p.media.filter((m) => store.mediaStatus(m) === 'READY')),
 		metafields: own('metafield', metafieldRows), events: own('event',
 			(p, { store }) => store.events.filter((e) => e.subjectId === p.id), 'ID'),
 		collections: own('publication', () => []), resourcePublicationsV2: own('publication',
@@ -328,12 +335,27 @@ function rowsOf(type, field, source, args, context, path) {
 
 // ---- how fields are resolved ---------------------------------------------------------------------------------------------------
 
+// Throws where a test denies a field (options.denied), or where the app lacks the scope of a mutation.
 function checkAccess(type, field, { options }) {
-	const needed = options.denied[`${type}.${field}`];
+	let needed = options.denied[`${type}.${field}`] && `\`${options.denied[`${type}.${field}`]}\` access scope.`;
+	if (!needed && type === 'Mutation') {
+		const { text, alternatives } = scopesOf(field);
+		if (!alternatives.some((scopes) => scopes.every((scope) => options.scopes.includes(scope))))
+			needed = text;
+	}
 	if (needed)
-		throw new GraphQLError(`Access denied for ${field} field. Required access: \`${needed}\` access scope.`,
-			{ extensions: { code: 'ACCESS_DENIED', documentation: 'https://shopify.dev/api/usage/access-scopes',
-				requiredAccess: `\`${needed}\` access scope.` } });
+		throw new GraphQLError(`Access denied for ${field} field. Required access: ${needed}`,
+			{ extensions: { code: 'ACCESS_DENIED', documentation: 'https://shopify.dev/api/usage/access-scopes', requiredAccess: needed } });
+}
+
+// Runs a mutation; who made its effects is known by context.mutation meanwhile.
+function mutate(name, args, context, info) {
+	const [node] = info.fieldNodes;
+	const directive = (node.directives || []).find((d) => d.name.value === 'idempotent');
+	const value = directive && directive.arguments[0].value;
+	context.mutation = { mutation: name, alias: node.alias ? node.alias.value : null,
+		key: value ? (value.kind === 'Variable' ? info.variableValues[value.name.value] : value.value) : null };
+	return context.mutations[name](args, context, info);
 }
 
 function resolve(source, args, context, info) {
@@ -349,7 +371,7 @@ function resolve(source, args, context, info) {
 	if (source && field in source)
 		return typeof source[field] === 'function' ? source[field](args, context, info) : source[field];
 	if (type === 'Mutation' && context.mutations[field])
-		return context.mutations[field](args, context, info);
+		return mutate(field, args, context, info);
 	throw new GraphQLError(`The double does not know ${type}.${field}`, { extensions: { code: 'NOT_IN_DOUBLE' } });
 }
 

@@ -28,6 +28,19 @@ function searchFields(type, field) {
 	return searchNames.get(key);
 }
 
+// The scopes that a mutation needs: { text, alternatives: [[scope, ..], ..] }.  Shopify's introspection says them in words.
+const access = new Map(introspection.__schema.types.find((t) => t.name === 'Mutation').fields.map((f) => [f.name, f.requiredAccess]));
+const mutationScopes = new Map();
+function scopesOf(mutation) {
+	if (!mutationScopes.has(mutation)) {
+		// metafieldsSet and metafieldsDelete need what their owner needs, here always a product or a variant.
+		const text = /^metafields(Set|Delete)$/.test(mutation) ? '`write_products` access scope.' : access.get(mutation) || '';
+		mutationScopes.set(mutation, { text, alternatives: text.split(' Also: ')[0].split(/ or /).map((part) =>
+			[...part.matchAll(/`(\w+)`/g)].map((m) => m[1])) });
+	}
+	return mutationScopes.get(mutation);
+}
+
 // ---- documents -----------------------------------------------------------------------------------------------------------------
 
 const documents = new Map();    // text -> { document, errors }: a client sends the same few texts again and again
@@ -194,4 +207,4 @@ function operationOf(document, name) {
 	return name ? list.find((d) => d.name && d.name.value === name) : list.length === 1 ? list[0] : undefined;
 }
 
-module.exports = { VERSION, graphql, schema, prepare, variablesOf, operationOf, searchFields };
+module.exports = { VERSION, graphql, schema, prepare, variablesOf, operationOf, searchFields, scopesOf };

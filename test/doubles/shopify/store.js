@@ -20,6 +20,9 @@ const numberOf = (id, type) => {
 	return m && (!type || m[1] === type) ? Number(m[2]) : NaN;
 };
 
+// Who makes an effect, where a mutation does: this app, by which request, mutation and key, or line of which bulk operation.
+const by = ({ request, mutation, bulkOperation, line }) => ({ app: 'product_sync', request, ...mutation, bulkOperation, line });
+
 // 12.5 -> "12.50"; as many decimals as written where there are more than two.
 function money(value) {
 	if (value === null || value === undefined || value === '')
@@ -64,6 +67,7 @@ class Store {
 		this.variants = new Map();
 		this.items = new Map();     // inventory item number -> variant
 		this.handles = new Map();
+		this.files = new Map();     // media that were uploaded, in a product or not
 		this.locations = new Map();
 		this.publications = [{ id: 880000001, name: 'Online Store' }, { id: 880000002, name: 'Point of Sale' }];
 		this.events = [];
@@ -229,10 +233,31 @@ class Store {
 		const id = this.newId('MediaImage');
 		const source = typeof file === 'string' ? file : file.src ?? file.originalSource ?? '';
 		const name = (source.split(/[?#]/)[0].split('/').pop() || `image-${id}`).replace(/[^A-Za-z0-9._-]/g, '_');
-		const media = { __typename: 'MediaImage', id, alt: (typeof file === 'object' && file.alt) || '', source,
+		const media = { __typename: 'MediaImage', id, owners: [], alt: (typeof file === 'object' && file.alt) || '', source,
 			url: `https://cdn.shopify.com/s/files/1/0000/${String(this.options.shop_id).slice(-4)}/files/${name}?v=${id % 1000000000}` };
-		owner.media.push(media);
+		const at = this.now();
+		media.created = media.updated = at;
+		media.ready = at + this.options.media_processing_ms * 1000;
+		media.failed = this.options.media_fail_next > 0 && this.options.media_fail_next-- > 0;
+		this.attach(owner, media);
 		return media;
+	}
+
+	attach(product, media) {
+		this.files.set(media.id, media);
+		if (!product.media.includes(media))
+			product.media.push(media);
+		media.owners = [...media.owners.filter((p) => p !== product), product];
+	}
+
+	detach(product, media) {
+		product.media = product.media.filter((m) => m !== media);
+		media.owners = media.owners.filter((p) => p !== product);
+	}
+
+	mediaStatus(media) {
+		const left = media.ready - this.now();
+		return left > this.options.media_processing_ms * 500 ? 'UPLOADED' : left > 0 ? 'PROCESSING' : media.failed ? 'FAILED' : 'READY';
 	}
 
 	// Adds or changes a metafield; true where that changed something.
@@ -328,13 +353,20 @@ class Store {
 		return true;
 	}
 
+	// Records an effect: what happened to which product and variants, { path: [old, new] }, and who did it: the merchant (or an order),
+	// or the app, then with the mutation, its key in the answer, the idempotency key, and the bulk operation and line.
 	effect(kind, by, product, fields, at) {
+		const variants = new Set();
+		for (const path of Object.keys(fields))
+			if (path.startsWith('variants['))
+				variants.add(Number(path.slice(9, path.indexOf(']'))));
 		const effect = { n: ++this.effectNumber, kind, by: by.app ? 'app' : by.name || 'merchant', request: by.request ?? null,
-			product: product.id, handle: product.handle, at: isoTime(at), fields };
+			product: product.id, handle: product.handle, variants: [...variants], at: isoTime(at), time: Date.now(), fields,
+			mutation: by.mutation ?? null, alias: by.alias ?? null, key: by.key ?? null, bulk: by.bulkOperation ?? null, line: by.line ?? null };
 		this.effectCounts[`${effect.by}.${kind}`] = (this.effectCounts[`${effect.by}.${kind}`] || 0) + 1;
 		this.effects.push(effect);
-		if (this.effects.length > 20000)
-			this.effects = this.effects.slice(-10000);
+		if (this.effects.length > this.options.effects_kept * 2)
+			this.effects = this.effects.slice(-this.options.effects_kept);
 		for (const listener of this.listeners)
 			listener(effect, product);
 	}
@@ -412,4 +444,4 @@ class Store {
 	}
 }
 
-module.exports = { Store, QUANTITIES, gid, numberOf, isoTime, money, slug, sanitise, tagList };
+module.exports = { Store, QUANTITIES, by, gid, numberOf, isoTime, money, slug, sanitise, tagList };

@@ -32,6 +32,13 @@ sub start
 sub base_url { "http://127.0.0.1:$_[0]{port}/" }
 sub token { $_[0]{token} }
 sub effects { $_[0]->ask('/_effects') }
+# What changed: writes(by => 'app', mutation => 'productUpdate', product => 7, bulk => .., key => .., since => 41), all without.
+sub writes
+{
+	my ($self, %which) = @_;
+	my $query = join '&', map { "$_=" . $which{$_} =~ s/([^\w.-])/sprintf '%%%02X', ord $1/ger } sort keys %which;
+	return $self->ask("/_effects?$query")->{writes};
+}
 sub log { $_[0]->ask('/_log') }
 sub control { my ($self, %option) = @_; $self->ask('/_control', \%option) }
 sub reset { my ($self, %what) = @_; $self->ask('/_reset', \%what) }
