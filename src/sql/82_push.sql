@@ -85,6 +85,8 @@ LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = '' SET plan_cache_mode = 'fo
 #variable_conflict use_column
 DECLARE
 	product_ids bigint[] := ARRAY(SELECT DISTINCT s.product_id FROM sync.staging s WHERE s.id = ANY (entry_ids));
+	shop text := (SELECT s.connection FROM sync.staging s WHERE s.id = ANY (entry_ids) LIMIT 1);
+	frozen text[] := (SELECT array_agg(l.product_id || ' ' || l.pattern) FROM sync.locked(product_ids) l WHERE l.kind = 'freeze');
 BEGIN
 	RETURN QUERY
 	WITH document AS MATERIALIZED (SELECT * FROM sync.product_documents(product_ids)),
@@ -95,7 +97,10 @@ BEGIN
 		WHERE s.id = ANY (entry_ids) AND s.kind = 'update'),
 	present AS (
 		SELECT f.*, l.id AS listing_id, l.remote_id, v.id AS variant_id, n.base, n.local, d.document, m.gone_since, v.currency, h.currency AS shop_currency,
-			   CASE WHEN f.location_id IS NULL THEN sync.document_get(d.document, f.path) ELSE to_jsonb(n.local) END AS here
+			   CASE WHEN f.location_id IS NULL THEN sync.document_get(d.document, f.path) ELSE to_jsonb(n.local) END AS here,
+			   (f.product_id, f.path) IN (SELECT c.product_id, c.path FROM sync.conflict c
+										  WHERE c.product_id = ANY (product_ids) AND c.connection = shop AND c.state IN ('open', 'resolved')) AS in_conflict,
+			   frozen IS NOT NULL AND f.product_id || ' ' || f.path LIKE ANY (frozen) AS frozen
 		FROM field f
 		LEFT JOIN document d ON d.product_id = f.product_id
 		LEFT JOIN sync.product_listing l ON l.connection = f.connection AND l.product_id = f.product_id
@@ -104,30 +109,29 @@ BEGIN
 		LEFT JOIN sync.variant v ON v.product_id = f.product_id AND f.path LIKE 'variants[%' AND v.sku = (sync.document_path(coalesce(f.stock_of, f.path)))[2]
 		LEFT JOIN sync.stock_level n ON n.connection = f.connection AND n.variant_id = v.id AND n.location_id = f.location_id)
 	SELECT p.id, p.path, p.old_value, p.new_value, p.product_id, p.remote_id, p.variant_id, p.location_id,
-		   CASE WHEN p.location_id IS NOT NULL THEN p.base IS NOT DISTINCT FROM p.local ELSE false END,
-		   w.why_not, coalesce(w.final, false)
+		   p.location_id IS NOT NULL AND p.base IS NOT DISTINCT FROM p.local, substr(w.why_not, 2), coalesce(w.why_not LIKE '!%', false)
 	FROM present p
-	LEFT JOIN LATERAL (
-		SELECT u.why_not, u.final FROM (VALUES
-			(p.document IS NULL, format('product %s is no longer in the catalogue', p.product_id), true),
-			(p.listing_id IS NULL, 'the product is linked to none of the shop any more; stage it anew', true),
-			(p.gone_since IS NOT NULL, 'the product is no longer in the shop; archive it here, or stage it to be created again', true),
-			(p.flags @> '{foreign_currency}' AND p.path ~ '\.(price|compare_at_price|cost)$' AND p.currency <> p.shop_currency,
-				format('%s is in %s, but the shop sells in %s; set the amount and currency of the variant, or reject this', p.path, p.currency, p.shop_currency), true),
-			(p.location_id IS NOT NULL AND p.new_value::numeric < 0,
-				format('a stock of %s cannot be sent to a shop; correct it in the ERP, or reject this', p.new_value), true),
-			(p.path ~ '\.(price|compare_at_price|cost)$' AND jsonb_typeof(p.new_value) = 'number' AND p.new_value::numeric < 0,
-				format('%s is below 0', p.path), true),
-			(p.path ~ '\.price$' AND p.new_value IS NULL, format('%s is empty, and a shop sells nothing without a price', p.path), true),
-			(NOT sync.value_equal(p.path, p.here, p.new_value) AND p.location_id IS NULL OR p.location_id IS NOT NULL AND p.here IS DISTINCT FROM p.new_value,
-				format('%s changed here after this was staged, from %s to %s', p.path, left(coalesce(p.new_value::text, 'nothing'), 100), left(coalesce(p.here::text, 'nothing'), 100)), false),
-			(EXISTS (SELECT FROM sync.conflict c WHERE c.connection = p.connection AND c.product_id = p.product_id AND c.path = p.path AND c.state IN ('open', 'resolved')),
-				format('%s was changed in the shop too, and that conflict is not decided yet', p.path), false),
-			(EXISTS (SELECT FROM sync.field_lock k WHERE k.product_id = p.product_id AND k.kind = 'freeze' AND p.path LIKE sync.path_pattern(k.path)),
-				format('%s is frozen, since it went back and forth', p.path), false)) AS u (holds, why_not, final)
-		WHERE u.holds LIMIT 1) w ON true;
+	-- What begins with an exclamation mark holds for good.
+	CROSS JOIN LATERAL (SELECT CASE
+		WHEN p.document IS NULL THEN format('!product %s is no longer in the catalogue', p.product_id)
+		WHEN p.listing_id IS NULL THEN '!the product is linked to none of the shop any more; stage it anew'
+		WHEN p.gone_since IS NOT NULL THEN '!the product is no longer in the shop; archive it here, or stage it to be created again'
+		WHEN p.flags @> '{foreign_currency}' AND p.path ~ '\.(price|compare_at_price|cost)$' AND p.currency <> p.shop_currency
+			THEN format('!%s is in %s, but the shop sells in %s; set the amount and currency of the variant, or reject this', p.path, p.currency, p.shop_currency)
+		WHEN p.location_id IS NOT NULL AND p.new_value::numeric < 0
+			THEN format('!a stock of %s cannot be sent to a shop; correct it in the ERP, or reject this', p.new_value)
+		WHEN p.path ~ '\.(price|compare_at_price|cost)$' AND jsonb_typeof(p.new_value) = 'number' AND p.new_value::numeric < 0
+			THEN format('!%s is below 0; correct it, or reject this', p.path)
+		WHEN p.path ~ '\.price$' AND p.new_value IS NULL THEN format('!%s is empty, and a shop sells nothing without a price', p.path)
+		WHEN CASE WHEN p.location_id IS NULL THEN NOT sync.value_equal(p.path, p.here, p.new_value) ELSE p.here IS DISTINCT FROM p.new_value END
+			THEN format(' %s changed here after this was staged, from %s to %s', p.path, left(coalesce(p.new_value::text, 'nothing'), 100), left(coalesce(p.here::text, 'nothing'), 100))
+		WHEN p.in_conflict THEN format(' %s was changed in the shop too, and that conflict is not decided yet', p.path)
+		WHEN p.frozen THEN format(' %s is frozen, since it went back and forth', p.path) END AS why_not) w;
 END
 $$;
+
+CREATE TYPE sync.push_approved_field AS (staging_id bigint, path text, old_value jsonb, new_value jsonb, product_id bigint, remote_id bigint, variant_id bigint,
+	location_id bigint, agreed boolean, why_not text, final boolean);
 
 -- Hands a run's approved entries to the push; the counterpart of sync.apply_run() for runs that write to a shop.
 CREATE FUNCTION sync.push_run(run_id bigint) RETURNS jsonb
@@ -141,28 +145,30 @@ DECLARE
 	failed bigint[];
 	why text[];
 	good bigint[];
+	approved sync.push_approved_field[] := ARRAY(SELECT ROW(p.*)::sync.push_approved_field FROM sync.push_approved(ids) p);
 	queued bigint;
 BEGIN
 	SELECT array_agg(a.staging_id ORDER BY a.staging_id) FILTER (WHERE NOT a.final), array_agg(a.reason ORDER BY a.staging_id) FILTER (WHERE NOT a.final),
 		   array_agg(a.staging_id ORDER BY a.staging_id) FILTER (WHERE a.final), array_agg(a.reason ORDER BY a.staging_id) FILTER (WHERE a.final)
 	INTO stale, reasons, failed, why
 	FROM (SELECT p.staging_id, bool_or(p.final) AS final, string_agg(p.why_not, '; ' ORDER BY p.final DESC, p.path) AS reason
-		  FROM sync.push_approved(ids) p WHERE p.why_not IS NOT NULL GROUP BY p.staging_id) a;
+		  FROM unnest(approved) p WHERE p.why_not IS NOT NULL GROUP BY p.staging_id) a;
 	UPDATE sync.staging s SET state = 'failed', error = f.reason FROM unnest(failed, why) AS f (id, reason) WHERE s.id = f.id;
 	PERFORM sync.push_send_back(stale, reasons);
 	good := ARRAY(SELECT i FROM unnest(ids) i WHERE i <> ALL (coalesce(stale || failed, stale, failed, '{}')));
+	approved := ARRAY(SELECT p FROM unnest(approved) p WHERE p.staging_id = ANY (good));
 	WITH pushed AS (
 		INSERT INTO sync.push (connection, run_id, staging_id, part, product_id, remote_id, variant_id, location_id, class, wanted, expected)
 		SELECT shop, push_run.run_id, p.staging_id, 'stock', p.product_id, p.remote_id, p.variant_id, p.location_id,
 			   -- What is less than the shop sells is urgent: it may be sold twice.
 			   CASE WHEN p.new_value::numeric < p.old_value::numeric THEN 1 ELSE 2 END,
 			   jsonb_build_object(p.path, p.new_value), jsonb_build_object(p.path, p.old_value)
-		FROM sync.push_approved(good) p WHERE p.location_id IS NOT NULL AND NOT p.agreed
+		FROM unnest(approved) p WHERE p.location_id IS NOT NULL AND NOT p.agreed
 		UNION ALL
 		SELECT shop, push_run.run_id, p.staging_id, 'edit', min(p.product_id), min(p.remote_id), NULL, NULL,
 			   CASE WHEN bool_or(p.path ~ '\.price$') THEN 2 ELSE 3 END,
 			   jsonb_object_agg(p.path, p.new_value), jsonb_object_agg(p.path, p.old_value)
-		FROM sync.push_approved(good) p WHERE p.location_id IS NULL GROUP BY p.staging_id
+		FROM unnest(approved) p WHERE p.location_id IS NULL GROUP BY p.staging_id
 		UNION ALL
 		SELECT shop, push_run.run_id, s.id, 'create', s.product_id, NULL, NULL, NULL, 3, jsonb_build_object('document', s.document), '{}'
 		FROM sync.staging s WHERE s.id = ANY (good) AND s.kind = 'create'
@@ -174,7 +180,7 @@ BEGIN
 	SELECT count(*) INTO queued FROM pushed;
 	-- Those whose fields were all agreed on meanwhile have nothing left to do.
 	UPDATE sync.staging s SET state = 'applied', applied_at = now()
-	WHERE s.id = ANY (good) AND NOT EXISTS (SELECT FROM sync.push p WHERE p.staging_id = s.id AND p.run_id = push_run.run_id);
+	WHERE s.id = ANY (good) AND s.id NOT IN (SELECT p.staging_id FROM sync.push p WHERE p.staging_id = ANY (good) AND p.ended_at IS NULL);
 	IF queued > 0 THEN
 		PERFORM sync.push_plan_wanted(shop);
 	END IF;
@@ -271,6 +277,7 @@ LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' 
 #variable_conflict use_column
 DECLARE
 	ids bigint[];
+	bad bigint[];
 	entry record;
 	run bigint;
 	stale bigint[] := '{}';
@@ -278,19 +285,20 @@ DECLARE
 	shop text;
 BEGIN
 	ids := ARRAY(SELECT DISTINCT p.staging_id FROM sync.push p WHERE p.id = ANY (push_ids) AND p.ended_at IS NOT NULL);
-	ids := ARRAY(SELECT s.id FROM sync.staging s WHERE s.id = ANY (ids) AND s.state::text = 'sending'
-				   AND NOT EXISTS (SELECT FROM sync.push p WHERE p.staging_id = s.id AND p.ended_at IS NULL) ORDER BY s.id FOR UPDATE);
+	ids := ARRAY(SELECT p.staging_id FROM sync.push p WHERE p.staging_id = ANY (ids) GROUP BY p.staging_id HAVING bool_and(p.ended_at IS NOT NULL));
+	ids := ARRAY(SELECT s.id FROM sync.staging s WHERE s.id = ANY (ids) AND s.state::text = 'sending' ORDER BY s.id FOR UPDATE);
 	IF ids = '{}' THEN
 		RETURN;
 	END IF;
-	-- The newest push of an entry counts: one that was decided again has older ones.
-	UPDATE sync.staging s SET state = 'applied', applied_at = now(), error = NULL
-	WHERE s.id = ANY (ids) AND NOT EXISTS (SELECT FROM sync.push p WHERE p.staging_id = s.id AND p.state <> 'synced' AND p.created_at >= coalesce(s.decided_at, s.created_at));
+	-- An entry that was decided again has older pushes too.
+	bad := ARRAY(SELECT DISTINCT p.staging_id FROM sync.push p JOIN sync.staging s ON s.id = p.staging_id
+				 WHERE p.staging_id = ANY (ids) AND p.state <> 'synced' AND p.created_at >= coalesce(s.decided_at, s.created_at));
+	UPDATE sync.staging s SET state = 'applied', applied_at = now(), error = NULL WHERE s.id = ANY (ids) AND s.id <> ALL (bad);
 	FOR entry IN
-		SELECT s.id, s.connection, bool_or(p.state = 'failed') AS failed, bool_or(p.state = 'stale') AS stale, bool_or(p.state = 'cancelled') AS cancelled,
+		SELECT s.id, s.connection, bool_or(p.state = 'failed') AS failed, bool_or(p.state = 'stale') AS stale,
 			   string_agg(DISTINCT p.error ->> 'message', '; ') AS message
 		FROM sync.staging s JOIN sync.push p ON p.staging_id = s.id AND p.created_at >= coalesce(s.decided_at, s.created_at)
-		WHERE s.id = ANY (ids) AND s.state::text = 'sending' GROUP BY s.id ORDER BY s.id
+		WHERE s.id = ANY (bad) GROUP BY s.id ORDER BY s.id
 	LOOP
 		IF entry.failed THEN
 			UPDATE sync.staging s SET state = 'failed', error = entry.message WHERE s.id = entry.id;

@@ -25,7 +25,7 @@ $$;
 
 -- Which mutation changes a field: product, metafields, images, variants, variant_create, variant_delete.
 CREATE FUNCTION sync.push_root(path text, value jsonb) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
+LANGUAGE sql IMMUTABLE AS $$
 	SELECT CASE WHEN sync.is_variant_path(path) THEN CASE WHEN value IS NULL OR value = 'null' THEN 'variant_delete' ELSE 'variant_create' END
 				WHEN path LIKE 'variants[%' THEN 'variants'
 				WHEN path LIKE 'metafields.%' THEN 'metafields'
@@ -39,30 +39,23 @@ CREATE FUNCTION sync.push_cost(wanted jsonb, OUT reading numeric, OUT ids intege
 	OUT bulk text)
 LANGUAGE plpgsql IMMUTABLE SET search_path = '' AS $$
 DECLARE
-	roots jsonb;
-	skus integer;
-	own integer;
-	of_item integer := (wanted @? '$.keyvalue() ? (@.key like_regex "\\.(cost|weight)$")')::integer;
-	of_cost integer := (wanted @? '$.keyvalue() ? (@.key like_regex "\\.cost$")')::integer;
-	of_seo integer := (wanted @? '$.keyvalue() ? (@.key like_regex "^attributes\\.")')::integer;
-	of_options integer := (wanted @? '$.keyvalue() ? (@.key like_regex "\\]\\.options\\.")')::integer;
-	fields integer;
+	f record;
 BEGIN
-	SELECT jsonb_object_agg(r.root, r.n) INTO roots
-	FROM (SELECT sync.push_root(e.key, e.value) AS root, count(*) AS n FROM jsonb_each(wanted) e GROUP BY 1) r;
-	SELECT count(DISTINCT (sync.document_path(k))[2]) INTO skus FROM jsonb_object_keys(wanted) k WHERE sync.push_root(k, '0') = 'variants';
-	fields := coalesce((roots ->> 'metafields')::integer, 0);
-	own := (roots - 'variants' <> '{}')::integer;
-	whole := skus > 50 OR roots ?| ARRAY['images', 'variant_create', 'variant_delete'];
-	ids := CASE WHEN whole THEN 0 ELSE own + skus END;
-	reading := own + of_seo + CASE WHEN fields > 0 THEN sync.shopify_list_cost(fields, 0) ELSE 0 END
-		+ CASE WHEN NOT whole THEN skus * (1 + of_item + of_cost + of_options)
-			   ELSE sync.shopify_list_cost(250, 3) + CASE WHEN roots ? 'images' THEN sync.shopify_list_cost(250, 1) ELSE 0 END END;
-	mutations := (roots ? 'product')::integer + ceil(skus / 250.0)::integer + 2 * ceil(fields / 25.0)::integer + 3 * (roots ? 'images')::integer
-		+ (roots ? 'variant_create')::integer + (roots ? 'variant_delete')::integer;
-	sending := 10 * mutations + of_seo + round(0.2 * skus) + of_item + of_cost + of_options + 3 * (roots ? 'variant_create')::integer
-		+ 3 * (roots ? 'images')::integer;
-	bulk := CASE WHEN whole THEN NULL WHEN roots - 'variants' = '{}' THEN 'variants' WHEN roots - 'product' = '{}' THEN 'product' END;
+	SELECT count(DISTINCT e.sku) FILTER (WHERE e.root = 'variants')::integer AS skus, count(*) FILTER (WHERE e.root = 'metafields')::integer AS metafields,
+		   bool_or(e.root = 'product') AS product, bool_or(e.root = 'images') AS images, bool_or(e.root = 'variant_create') AS creates,
+		   bool_or(e.root = 'variant_delete') AS deletes, bool_or(e.root <> 'variants') AS own,
+		   bool_or(e.key LIKE 'attributes.%')::integer AS seo, bool_or(e.key ~ '\]\.(cost|weight)$')::integer + bool_or(e.key ~ '\]\.cost$')::integer AS item,
+		   bool_or(e.key LIKE '%].options.%')::integer AS options
+	INTO f
+	FROM (SELECT w.key, sync.push_root(w.key, w.value) AS root, CASE WHEN w.key LIKE 'variants[%' THEN (sync.document_path(w.key))[2] END AS sku FROM jsonb_each(wanted) w) e;
+	whole := f.skus > 50 OR f.images OR f.creates OR f.deletes;
+	ids := CASE WHEN whole THEN 0 ELSE f.own::integer + f.skus END;
+	reading := f.own::integer + f.seo + CASE WHEN f.metafields > 0 THEN sync.shopify_list_cost(f.metafields, 0) ELSE 0 END
+		+ CASE WHEN NOT whole THEN f.skus * (1 + f.item + f.options)
+			   ELSE sync.shopify_list_cost(250, 3) + CASE WHEN f.images THEN sync.shopify_list_cost(250, 1) ELSE 0 END END;
+	mutations := f.product::integer + ceil(f.skus / 250.0)::integer + 2 * ceil(f.metafields / 25.0)::integer + 3 * f.images::integer + f.creates::integer + f.deletes::integer;
+	sending := 10 * mutations + f.seo + round(0.2 * f.skus) + f.item + f.options + 3 * f.creates::integer + 3 * f.images::integer;
+	bulk := CASE WHEN whole THEN NULL WHEN NOT f.own THEN 'variants' WHEN f.skus = 0 AND f.metafields = 0 THEN 'product' END;
 END
 $$;
 COMMENT ON FUNCTION sync.push_cost(jsonb) IS 'Points that it costs to read and to change these fields of one product ({"path": value}), how many nodes that reads and mutations it takes, and which mutation alone would do.';
@@ -217,8 +210,9 @@ BEGIN
 		WITH waiting AS (
 			SELECT DISTINCT ON (p.variant_id, p.location_id) p.id, p.class FROM sync.push p
 			WHERE p.connection = push_plan.connection AND p.state = 'queued' AND p.part = 'stock' AND p.due_at <= clock_timestamp()
-			  AND NOT EXISTS (SELECT FROM sync.push o WHERE o.connection = p.connection AND o.product_id = p.product_id AND o.variant_id = p.variant_id
-							  AND o.location_id = p.location_id AND o.ended_at IS NULL AND o.state <> 'queued')
+			  -- As a set that is hashed once: there may be many on both sides.
+			  AND (p.variant_id, p.location_id) NOT IN (SELECT o.variant_id, o.location_id FROM sync.push o
+				   WHERE o.connection = push_plan.connection AND o.part = 'stock' AND o.ended_at IS NULL AND o.state <> 'queued')
 			ORDER BY p.variant_id, p.location_id, p.id)
 		SELECT array_agg(w.id ORDER BY w.class, w.id) AS ids, min(w.class) AS class
 		FROM (SELECT u.id, u.class, (row_number() OVER (ORDER BY u.class, u.id) - 1) / of_stock AS no FROM waiting u) w GROUP BY w.no ORDER BY w.no
@@ -246,8 +240,8 @@ BEGIN
 	WITH waiting AS MATERIALIZED (
 		SELECT DISTINCT ON (p.product_id) p.id, p.part, p.class, p.alone, p.wanted FROM sync.push p
 		WHERE p.connection = push_plan_edits.connection AND p.state = 'queued' AND p.part <> 'stock' AND p.due_at <= clock_timestamp()
-		  AND NOT EXISTS (SELECT FROM sync.push o WHERE o.connection = p.connection AND o.product_id = p.product_id AND o.part <> 'stock' AND o.ended_at IS NULL
-						  AND o.state <> 'queued')
+		  AND p.product_id NOT IN (SELECT o.product_id FROM sync.push o
+								   WHERE o.connection = push_plan_edits.connection AND o.part <> 'stock' AND o.ended_at IS NULL AND o.state <> 'queued')
 		ORDER BY p.product_id, p.id),
 	edit AS MATERIALIZED (
 		SELECT w.id, w.class, w.alone OR c.whole AS alone, (SELECT count(*)::integer FROM jsonb_object_keys(w.wanted)) AS n, c.reading, c.sending, c.bulk
