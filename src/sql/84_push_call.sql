@@ -1,4 +1,4 @@
--- The job that makes a call.  What it asks and what it makes of the answer depends on the call's part and step (85 to 88); what is the same for all
+-- The job that makes a call.  What it asks and what it makes of the answer depends on the call's part and step (85 to 89); what is the same for all
 -- of them is here: when a request may go out, that it is committed before, and what becomes of it when no answer comes that can be believed.
 
 CREATE FUNCTION sync.request_shopify_push(job_ids bigint[]) RETURNS TABLE (job_id bigint, request jsonb)
@@ -50,6 +50,8 @@ BEGIN
 		asked := sync.push_create_request(call.id);
 	ELSIF call.step = 'check' THEN
 		asked := sync.push_check_request(call.id);
+	ELSIF call.step IN ('settle', 'reorder') THEN
+		asked := sync.push_image_request(call.id);
 	ELSE
 		asked := sync.push_edit_request(call.id);
 	END IF;
@@ -134,6 +136,8 @@ BEGIN
 			next := sync.push_create_response(call.id, answer.data);
 		ELSIF call.step = 'check' THEN
 			next := sync.push_check_response(call.id, answer.data);
+		ELSIF call.step IN ('settle', 'reorder') THEN
+			next := sync.push_image_response(call.id, answer.data);
 		ELSE
 			next := sync.push_edit_response(call.id, answer.data);
 		END IF;
@@ -152,8 +156,8 @@ LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	call sync.push_call := (SELECT c FROM sync.push_call c WHERE c.id = call_id);
 	ids bigint[] := sync.push_open(call.id);
-	-- A bulk mutation that was started runs on, whatever becomes of the questions about it.
-	sending boolean := EXISTS (SELECT FROM sync.push p WHERE p.id = ANY (ids) AND p.state = 'sent') AND (call.method = 'direct' OR call.step = 'start');
+	-- Steps that only look, or that may be done twice, are done again as they are.
+	sending boolean := EXISTS (SELECT FROM sync.push p WHERE p.id = ANY (ids) AND p.state = 'sent') AND call.step IN ('send', 'create', 'start');
 BEGIN
 	IF verdict IN ('fail', 'shrink') AND cardinality(ids) > 1 AND (call.method = 'direct' OR call.step IN ('check', 'start')) THEN
 		PERFORM sync.push_forget(ids);

@@ -267,6 +267,8 @@ BEGIN
 		SELECT 6, 0, 'productVariantsBulkDelete(productId: ' || to_json(gid)::text || ', variantsIds: $%1$s) { product { id } userErrors { field message code } }', '[ID!]!',
 			   jsonb_agg(sync.shopify_gid('ProductVariant', f.remote_variant) ORDER BY f.path), array_agg(f.path ORDER BY f.path)
 		FROM field f WHERE f.root = 'variant_delete' AND f.remote_variant IS NOT NULL HAVING count(*) > 0
+		UNION ALL
+		SELECT i.* FROM sync.push_image_mutations(push_mutations.push_id, seen) i
 		ORDER BY 1, 2
 	LOOP
 		no := no + 1;
@@ -305,7 +307,9 @@ BEGIN
 	INTO parts
 	FROM unnest(open) WITH ORDINALITY AS u (id, no)
 	CROSS JOIN LATERAL sync.push_mutations(u.id, 'p' || u.no || '_', call.request -> 'seen' -> u.id::text) m;
-	request := sync.shopify_request(call.connection, format('mutation(%s) { %s }', parts.declares, parts.roots), parts.variables);
+	request := sync.shopify_request(call.connection, format('mutation(%s) { %s }', parts.declares, parts.roots), parts.variables)
+		-- A variant that is made twice is two.
+		|| CASE WHEN parts.roots LIKE '%productVariantsBulkCreate%' THEN '{"once": true}' ELSE '{}' END::jsonb;
 	SELECT sum(c.sending) INTO cost FROM sync.push p CROSS JOIN LATERAL sync.push_cost(p.wanted) c WHERE p.id = ANY (open);
 	body := jsonb_build_object('seen', call.request -> 'seen', 'aliases', parts.aliases, 'variables', parts.variables);
 END
@@ -350,7 +354,13 @@ BEGIN
 		SELECT r.* FROM sync.push_results(call.id, call.request -> 'aliases', data) r ORDER BY r.good DESC, r.ids[1]
 	LOOP
 		PERFORM sync.push_agreed(call.id, result.ids, result.payloads, CASE WHEN NOT result.good THEN result.paths END) WHERE result.good OR result.paths <> '{}';
-		IF result.good THEN
+		IF result.good AND EXISTS (SELECT FROM sync.push p WHERE p.id = result.ids[1] AND p.wanted ? 'images') THEN
+			-- It is alone in its call, which goes on until Shopify has the images.
+			UPDATE sync.push_call c SET step = 'settle' WHERE c.id = call.id;
+			outcome := 'defer';
+			retry_in := interval '0';
+			RETURN;
+		ELSIF result.good THEN
 			PERFORM sync.push_end(result.ids, 'synced');
 		ELSIF result.stale THEN
 			PERFORM sync.push_end(result.ids, 'stale', sync.push_words(result.ids[1]) || ': the shop changed it at this moment', jsonb_build_object('signal', result.code));
@@ -436,7 +446,8 @@ $$;
 -- What both sides agree on from now on ---------------------------------------------------------------------------------------------------------
 
 -- The shop has what these pushes wanted, of all their fields or of some (paths): as it answered, or as they wanted it where the answer does not tell.
--- payloads: by push, what its mutations returned.  The base is that, and so is the mirror.  Variants that came or went, and images, are read anew.
+-- payloads: by push, what its mutations returned.  The base is that, and so is the mirror.  Variants that came or went are read anew; images are agreed
+-- on by themselves (89_push_image.sql).
 CREATE FUNCTION sync.push_agreed(call_id bigint, push_ids bigint[], payloads jsonb, paths text[] DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
@@ -455,8 +466,8 @@ BEGIN
 		CROSS JOIN LATERAL sync.push_told(shop, r.path, r.root, r.remote_path, r.remote_variant, payloads -> r.push_id::text) t
 		WHERE push_agreed.paths IS NULL OR r.path = ANY (push_agreed.paths));
 	PERFORM sync.shopify_product_fetch(shop, w.remote_id) FROM (
-		SELECT DISTINCT r.remote_id FROM unnest(rows) r WHERE r.root IN ('variant_create', 'variant_delete', 'images') ORDER BY 1) w;
-	rows := ARRAY(SELECT r FROM unnest(rows) r WHERE r.root NOT IN ('variant_create', 'variant_delete', 'images'));
+		SELECT DISTINCT r.remote_id FROM unnest(rows) r WHERE r.root IN ('variant_create', 'variant_delete') ORDER BY 1) w;
+	rows := ARRAY(SELECT r FROM unnest(rows) r WHERE r.root NOT IN ('variant_create', 'variant_delete') AND (r.root <> 'images' OR push_agreed.paths = ARRAY['images']));
 	UPDATE sync.shopify_product m
 	SET document = sync.document_patch_all(m.document, s.paths, s.new_values), handle = coalesce(s.handle, m.handle),
 		remote_updated_at = greatest(m.remote_updated_at, s.at), seen_at = clock_timestamp()
@@ -484,7 +495,11 @@ DECLARE
 	read record;
 BEGIN
 	told := false;
-	IF payloads IS NULL OR root NOT IN ('product', 'variants', 'metafields') THEN
+	IF root = 'images' THEN
+		SELECT true, p -> 'images' INTO told, value FROM jsonb_array_elements(payloads) p WHERE p ? 'images';
+		told := coalesce(told, false);
+		RETURN;
+	ELSIF payloads IS NULL OR root NOT IN ('product', 'variants', 'metafields') THEN
 		RETURN;
 	END IF;
 	SELECT p -> 'product' INTO product FROM jsonb_array_elements(payloads) p WHERE jsonb_typeof(p #> '{product,updatedAt}') = 'string' LIMIT 1;

@@ -71,7 +71,7 @@ BEGIN
 			request := sync.shopify_request(call.connection,
 				'mutation($mutation: String!, $path: String!, $client: String) { bulkOperationRunMutation(mutation: $mutation, stagedUploadPath: $path, clientIdentifier: $client)'
 				|| ' { bulkOperation { id status } userErrors { field message code } } }',
-				jsonb_build_object('mutation', chosen.mutation, 'path', call.request #>> '{target,path}', 'client', 'product_sync-' || call.key));
+				jsonb_build_object('mutation', chosen.mutation, 'path', call.request #>> '{target,path}', 'client', 'product_sync-' || call.key)) || '{"once": true}';
 			cost := 10;
 			body := call.request;
 		WHEN 'seek' THEN

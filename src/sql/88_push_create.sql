@@ -72,7 +72,7 @@ BEGIN
 		WHEN 'create' THEN
 			request := sync.shopify_request(call.connection,
 				'mutation($input: ProductSetInput!) { productSet(input: $input, synchronous: true) { product { id } userErrors { field message code } } }',
-				jsonb_build_object('input', sync.push_set_input(document)));
+				jsonb_build_object('input', sync.push_set_input(document))) || '{"once": true}';
 			cost := 11 + (SELECT round(0.2 * count(*)) FROM jsonb_object_keys(document -> 'variants'))
 				+ round(0.4 * (SELECT count(*) FROM jsonb_object_keys(document -> 'metafields')) + 1.9 * jsonb_array_length(coalesce(nullif(document -> 'images', 'null'), '[]')));
 			body := coalesce(call.request, '{}');

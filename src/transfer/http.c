@@ -155,6 +155,8 @@ http_prepare(Transfer *transfer)
 		SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) transfer->body_len);
 		SET(CURLOPT_POSTFIELDS, transfer->body);
 	}
+	if (transfer->once)
+		SET(CURLOPT_FRESH_CONNECT, 1L);
 	if (transfer->method && strcmp(transfer->method, "HEAD") == 0)
 		SET(CURLOPT_NOBODY, 1L);
 	else if (transfer->method && strcmp(transfer->method, transfer->body ? "POST" : "GET") != 0)

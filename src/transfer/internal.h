@@ -46,6 +46,7 @@ typedef struct Transfer
 	bool		tls_explicit;
 	bool		secret_apart;	/* the password is in a header or in the body */
 	bool		to_file;
+	bool		once;
 	long		connect_timeout_ms;
 	long		timeout_ms;
 	long		low_speed_seconds;

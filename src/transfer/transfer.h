@@ -57,6 +57,7 @@ typedef struct TransferRequest
 	const char *secret_header;	/* HTTP: the password is the value of this header, not a login; no username then */
 	const char *form_secret;	/* HTTP: the password is added to the body as this field of a form; no username then */
 	const char *const *want_headers;	/* HTTP: names of headers of the answer to be kept, NULL at the end; may be NULL */
+	bool		once;			/* HTTP: on a new connection; curl sends again what a kept one lost before a byte of the answer */
 	bool		tls_explicit;	/* FTP: AUTH TLS, for control and data both, or fail */
 	const char *ca_file;		/* may be NULL: the system's */
 	long		connect_timeout_ms;

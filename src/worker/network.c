@@ -108,6 +108,16 @@ json_text(const char *key, const JsonbValue *value)
 	return pnstrdup(value->val.string.val, value->val.string.len);
 }
 
+/* A key's value as true or false. */
+static bool
+json_flag(const char *key, const JsonbValue *value)
+{
+	if (value->type != jbvBool)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("\"%s\" of the request must be true or false", key)));
+	return value->val.boolean;
+}
+
 /* A whole number from 0 to most. */
 static int64
 json_count(const char *key, const JsonbValue *value, int64 most)
@@ -214,6 +224,8 @@ draft_set_answer(RequestDraft *draft, const char *key, const JsonbValue *value)
 		draft->transfer.secret_header = json_text(key, value);
 	else if (strcmp(key, "form_secret") == 0)
 		draft->transfer.form_secret = json_text(key, value);
+	else if (strcmp(key, "once") == 0)
+		draft->transfer.once = json_flag(key, value);
 	else if (strcmp(key, "want_headers") == 0)
 		draft->transfer.want_headers = json_names(key, value);
 	else if (strcmp(key, "keep_secret") == 0)

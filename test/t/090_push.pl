@@ -73,5 +73,24 @@ $push->pull('full');
 is($push->value("SELECT count(*) FROM sync.conflict WHERE product_id = $new AND state = 'open'"), 0, 'and reading it back finds nothing to decide');
 is($push->state($push->up), 'complete nothing differs', 'nor to send');
 
+# ---- images, variants that come -----------------------------------------------------------------------------------------------------
+
+$shop->control(media_processing_ms => 100);
+$push->sql("UPDATE sync.product SET images = '[{\"src\": \"https://example.com/b.jpg\", \"alt\": \"B\"}, {\"src\": \"https://example.com/a.jpg\", \"alt\": \"A again\"}]' WHERE id = $new;"
+	. " INSERT INTO sync.variant (product_id, sku, price, options) VALUES ($new, 'MH-3', 12, '{\"Color\": \"Green\"}')");
+$run = $push->up;
+is($push->value("SELECT string_agg(f.path, ' ' ORDER BY f.path) || ' ' || s.flags::text FROM sync.staging s JOIN sync.staging_field f ON f.staging_id = s.id WHERE s.run_id = $run GROUP BY s.id, s.flags"),
+	'images variants[MH-3] {new_variant}', 'images and variants wait for a person') or diag $push->story($run);
+$push->sql("SELECT sync_approve_where('{\"run_id\": $run}', NULL, dry_run => false)");
+$push->work;
+like($push->state($run), qr/^complete 1 applied/, 'approved, they go') or diag $push->story($run);
+my $made = $shop->product($push->remote($new));
+is_deeply([ map { $_->{source} . ' ' . $_->{alt} } @{ $made->{images} } ], [ 'https://example.com/b.jpg B', 'https://example.com/a.jpg A again' ], 'images are added, renamed and put in order');
+is_deeply([ map { $_->{sku} } @{ $made->{variants} } ], [ 'MH-1', 'MH-2', 'MH-3' ], 'a variant comes');
+$push->pull('full');
+is($push->value("SELECT count(*) FROM sync.conflict WHERE product_id = $new AND state = 'open'"), 0, 'reading it back finds nothing to decide') or diag $push->value("SELECT string_agg(path || local_value || shopify_value, E'\\n') FROM sync.conflict WHERE product_id = $new");
+is($push->value("SELECT images -> 0 ->> 'src' FROM sync.product WHERE id = $new"), 'https://example.com/b.jpg', 'our addresses stay ours');
+is($push->state($push->up), 'complete nothing differs', 'nor to send');
+
 $shop->blameless;
 done_testing();
