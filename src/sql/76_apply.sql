@@ -305,7 +305,7 @@ DECLARE
 	failed bigint;
 	sent_back bigint;
 BEGIN
-	SELECT r.id, r.connection INTO STRICT run FROM sync.run r WHERE r.id = apply_run.run_id;
+	SELECT r.id, r.connection, r.kind INTO STRICT run FROM sync.run r WHERE r.id = apply_run.run_id;
 	PERFORM sync.identity_catch_up();
 	ids := sync.apply_take(run.id, greatest(sync.setting_value(run.connection, 'apply_batch')::integer, 1));
 	SELECT array_agg(t.id ORDER BY t.id) FILTER (WHERE NOT t.gone), array_agg(t.reason ORDER BY t.id) FILTER (WHERE NOT t.gone),
@@ -324,6 +324,7 @@ BEGIN
 	sent_back := cardinality(ids) - result.applied - failed;
 	IF result.applied > 0 THEN
 		PERFORM sync.catalogue_changed();
+		PERFORM sync.shops_push_wanted() WHERE run.kind = 'xorosoft';
 	END IF;
 	PERFORM sync.notify_review(run.id, sent_back);
 	rest := EXISTS (SELECT FROM sync.staging s WHERE s.run_id = run.id AND s.state = 'open' AND s.decision = 'approved');
