@@ -187,6 +187,9 @@ SELECT * FROM pg_temp.prices WHERE sku IN ('CWS-7', 'CWS-8');
 SET ROLE sync_worker;
 UPDATE sync.connection SET settings = '{"erp_fields": "price,weight"}' WHERE name = 'erp';
 SELECT pg_temp.try($$SELECT sync.erp_field_list('erp', 'erp_fields')$$);
+RESET ROLE;
+SELECT pg_temp.run();
+SET ROLE sync_worker;
 UPDATE sync.connection SET settings = '{"erp_first": "ask", "erp_currency": "cad"}' WHERE name = 'erp';
 SELECT pg_temp.try($$SELECT sync.erp_first('erp')$$), pg_temp.try($$SELECT sync.erp_currency('erp')$$);
 UPDATE sync.connection SET settings = '{}' WHERE name = 'erp';
@@ -211,6 +214,10 @@ SELECT pg_temp.stock('CWS-1', 'A', 0);
 SELECT pg_temp.run();
 SELECT * FROM pg_temp.low WHERE sku = 'CWS-1';
 SELECT message FROM sync.notification WHERE kind = 'low_stock' ORDER BY id DESC LIMIT 1;
+-- What the ERP sells no more is not low.
+SELECT pg_temp.item('CWS-2', '12.5', '6', '{"active": false}');
+SELECT pg_temp.run();
+SELECT * FROM pg_temp.low WHERE sku = 'CWS-2';
 -- Many at once are told of at once.
 UPDATE sync.setting SET value = '2' WHERE name = 'low_stock_single';
 SELECT count(pg_temp.stock('CWS-' || n, 'A', n - 5)) FROM generate_series(3, 7) n;

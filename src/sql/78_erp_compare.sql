@@ -48,6 +48,7 @@ BEGIN
 			UNIQUE (variant_id, connection)
 		);
 	END IF;
+	GRANT DELETE ON sync.erp_value TO sync_admin;
 	COMMENT ON TABLE sync.erp_value IS 'What the ERP said last of each field that it owns: only what it changes from there is staged. Delete a row to have the field compared as for the first time.';
 	COMMENT ON COLUMN sync.erp_value.connection IS 'The ERP.';
 	COMMENT ON COLUMN sync.erp_value.field IS 'price, cost, barcode, mpn; vendor and title, which are the product''s.';
@@ -115,7 +116,16 @@ DECLARE
 	size integer := least(greatest(sync.setting_value(erp, 'erp_compare_batch')::bigint, 100), 1000);
 	part record;
 	variants bigint := 0;
+	hint text;
 BEGIN
+	-- A setting that cannot be ends the run here, with a word of it, and not job by job.
+	BEGIN
+		PERFORM sync.erp_field_list(erp, 'erp_fields'), sync.erp_field_list(erp, 'erp_auto_approve'), sync.erp_currency(erp), sync.erp_first(erp);
+	EXCEPTION WHEN invalid_parameter_value THEN
+		GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+		PERFORM sync.run_fail(run_id, jsonb_build_object('class', 'validation', 'message', SQLERRM, 'hint', hint), false);
+		RETURN;
+	END;
 	IF (SELECT c.complete FROM sync.xorosoft_crawl c WHERE c.connection = erp AND c.what = 'items' ORDER BY c.id DESC LIMIT 1) IS NOT TRUE
 	   OR (SELECT c.complete FROM sync.xorosoft_crawl c WHERE c.connection = erp AND c.what = 'stock' ORDER BY c.id DESC LIMIT 1) IS NOT TRUE THEN
 		PERFORM sync.run_move(run_id, 'complete', 'the ERP was not read to its end: nothing is compared');
@@ -188,7 +198,11 @@ BEGIN
 					 -- What is the product's counts only where all its variants have an item, and these say the same.
 					 count(o.erp_vendor) OVER p = o.siblings AND min(o.erp_vendor) OVER p = max(o.erp_vendor) OVER p AS same_vendor,
 					 count(o.erp_title) OVER p = o.siblings AND min(o.erp_title) OVER p = max(o.erp_title) OVER p AS same_title
-			  FROM unnest(items) o WHERE o.live AND NOT o.ambiguous WINDOW p AS (PARTITION BY o.product_id)) i
+			  FROM (SELECT e.variant_id, e.product_id, e.sku, e.gtin, e.barcode, e.mpn, e.price, e.cost, e.currency, e.vendor, e.title, e.siblings, e.item_number,
+						   e.sold, e.erp_gtin, e.erp_barcode, e.erp_mpn, e.erp_price, e.erp_cost, CASE WHEN 'vendor' = ANY (owned) THEN e.erp_vendor END AS erp_vendor,
+						   CASE WHEN 'title' = ANY (owned) THEN e.erp_title END AS erp_title
+					FROM unnest(items) e WHERE e.live AND NOT e.ambiguous) o
+			  WINDOW p AS (PARTITION BY o.product_id)) i
 		CROSS JOIN LATERAL (VALUES
 			('price', i.erp_price, NULL, i.price, NULL),
 			-- No cost is what the ERP writes as 0.
@@ -222,7 +236,8 @@ BEGIN
 	offered AS (
 		SELECT k.*, max(k.number) FILTER (WHERE k.name = 'price' AND k.offer) OVER v AS new_price,
 			   max(k.number) FILTER (WHERE k.name = 'cost' AND k.offer) OVER v AS new_cost
-		FROM (SELECT o.*, o.differs AND o.problem IS NULL AND (o.moved OR o.carried) AS offer FROM known o) k
+		FROM (SELECT o.*, o.differs AND o.problem IS NULL AND (o.moved OR o.carried) AS offer FROM known o
+			  WHERE o.moved OR o.problem IS NOT NULL OR o.staging_id IS NOT NULL) k
 		WINDOW v AS (PARTITION BY k.variant_id))
 	SELECT o.variant_id, o.product_id, o.sku, o.item_number, o.title,
 		   CASE WHEN o.name IN ('vendor', 'title') THEN o.name ELSE sync.variant_path(o.sku) || '.' || o.name END, o.name, o.value, o.present, o.differs, o.problem, o.moved, o.first, o.staging_id,
@@ -235,8 +250,7 @@ BEGIN
 			   CASE WHEN o.name IN ('price', 'cost') AND coalesce(o.new_price, o.price) < coalesce(o.new_cost, o.cost, nullif(o.erp_cost, 'NaN')) THEN 'below_cost' END,
 			   CASE WHEN NOT o.sold THEN 'inactive_in_erp' END,
 			   CASE WHEN o.gtin <> o.erp_gtin THEN 'gtin_differs' END], NULL)
-	FROM offered o
-	WHERE o.moved OR o.problem IS NOT NULL OR o.staging_id IS NOT NULL;
+	FROM offered o;
 END
 $$;
 

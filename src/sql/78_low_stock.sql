@@ -71,18 +71,21 @@ DECLARE
 	fell bigint;
 	rose bigint;
 BEGIN
-	-- Of what is not sold any more nothing is low.
+	-- Of what is not sold any more nothing is low, whether there is a row of its stock or not.
+	UPDATE sync.low_stock k SET cleared_at = now()
+	FROM unnest(variant_ids, sold) AS w (id, sold)
+	WHERE NOT w.sold AND k.variant_id = w.id AND k.connection = low_stock_compare.connection AND k.cleared_at IS NULL;
 	SELECT array_agg(l.id), array_agg(l.available), array_agg(l.threshold) INTO known, numbers, thresholds
 	FROM (SELECT w.id, sum(coalesce(s.available, s.on_hand - coalesce(s.allocated, 0))) AS available,
-				 CASE WHEN w.sold THEN sync.reorder_point(w.details, limit_of_all) END AS threshold
+				 sync.reorder_point(w.details, limit_of_all) AS threshold
 		  FROM unnest(variant_ids, item_numbers, sold, details) AS w (id, item_number, sold, details)
 		  JOIN sync.xorosoft_stock s ON s.connection = low_stock_compare.connection AND s.item_number = w.item_number AND s.gone_since IS NULL
 			AND (stores IS NULL OR s.store = ANY (stores))
-		  GROUP BY w.id, w.sold, w.details) l;
+		  WHERE w.sold
+		  GROUP BY w.id, w.details) l;
 	UPDATE sync.low_stock k SET cleared_at = now(), available = n.available
 	FROM unnest(known, numbers, thresholds) AS n (id, available, threshold)
-	WHERE k.variant_id = n.id AND k.connection = low_stock_compare.connection AND k.cleared_at IS NULL
-	  AND (n.available > n.threshold OR n.threshold IS NULL);
+	WHERE k.variant_id = n.id AND k.connection = low_stock_compare.connection AND k.cleared_at IS NULL AND n.available > n.threshold;
 	GET DIAGNOSTICS rose = ROW_COUNT;
 	WITH low AS (
 		INSERT INTO sync.low_stock AS k (connection, variant_id, available, threshold)
