@@ -60,8 +60,9 @@ BEGIN
 	COMMENT ON COLUMN sync.stock_rule.maximum IS 'The shop is never offered more than this; null: no limit.';
 	COMMENT ON COLUMN sync.stock_rule.priority IS 'Among equally exact rules the highest counts.';
 
-	ALTER TABLE sync.stock_level ADD COLUMN IF NOT EXISTS sellable numeric, ADD COLUMN IF NOT EXISTS pushed_at timestamptz,
-		ADD COLUMN IF NOT EXISTS chosen boolean NOT NULL DEFAULT false;
+	IF NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = 'sync.stock_level'::regclass AND a.attname = 'sellable') THEN
+		ALTER TABLE sync.stock_level ADD COLUMN sellable numeric, ADD COLUMN pushed_at timestamptz, ADD COLUMN chosen boolean NOT NULL DEFAULT false;
+	END IF;
 	COMMENT ON COLUMN sync.stock_level.chosen IS 'A person chose local, in a conflict: it is sent whenever the ERP was read.';
 	COMMENT ON COLUMN sync.stock_level.erp_seen_at IS 'When the ERP was read, less erp_import_lag: what was sold before that is in erp.';
 	COMMENT ON COLUMN sync.stock_level.sellable IS 'What sync.stock_rule made of erp when both were compared last.';

@@ -118,8 +118,8 @@ value("INSERT INTO sync.stock_rule (name, safety_stock, maximum) VALUES ('keep',
 $x->put(item('CWS-50', 20, 10, 48));
 is(run(), 'complete', 'the ERP counts 48');
 for (1 .. 200) { last if value("SELECT count(*) FROM sync.shop_outbox('shop') WHERE location_id IS NOT NULL") == 1; sleep 0.05 }
-is(value("SELECT shopify_value || ' ' || local_value FROM sync.shop_outbox('shop') WHERE location_id IS NOT NULL"), '4 40', 'the shop is offered what the rule makes of it');
-is(value("SELECT erp || ' ' || sellable FROM sync.stock_level"), '48 40', 'the ERP\'s own number is kept');
+is(value("SELECT concat_ws(' ', shopify_value, local_value) FROM sync.shop_outbox('shop') WHERE location_id IS NOT NULL"), '4 40', 'the shop is offered what the rule makes of it');
+is(value("SELECT concat_ws(' ', erp, sellable) FROM sync.stock_level"), '48 40', 'the ERP\'s own number is kept');
 
 # The page, word for word.
 $node->value("DELETE FROM sync.stock_rule; UPDATE sync.connection SET enabled = false WHERE kind = 'xorosoft'");
