@@ -9,7 +9,7 @@ LANGUAGE plpgsql SET search_path = '' AS $install$
 BEGIN
 	INSERT INTO sync.run_transition (from_state, to_state, meaning) VALUES
 		('idle', 'ftp_monitoring', 'start monitoring'),
-		('idle', 'xorosoft_validation', 'a run that only refreshes the ERP''s mirror'),
+		('idle', 'xorosoft_validation', 'a run of the ERP: its items and stock are read'),
 		('ftp_monitoring', 'file_detected', 'new file found'),
 		('ftp_monitoring', 'complete', 'no new file'),
 		('file_detected', 'downloading', 'begin download'),
@@ -18,7 +18,8 @@ BEGIN
 		('processing', 'complete', 'the file has the content of the one before'),
 		('processing', 'held', 'the feed shrank or lost a column: a person must look'),
 		('xorosoft_validation', 'matching', 'validation complete'),
-		('xorosoft_validation', 'complete', 'the ERP''s mirror is fresh'),
+		('xorosoft_validation', 'staging_creation', 'the ERP was read: its values are compared with the catalogue'),
+		('xorosoft_validation', 'complete', 'nothing was read that could be compared'),
 		('matching', 'staging_creation', 'products matched'),
 		('staging_creation', 'review_pending', 'entries created'),
 		('review_pending', 'auto_approval', 'confidence above the threshold'),
@@ -279,6 +280,7 @@ BEGIN
 				PERFORM sync.run_move(run.id, 'review_pending');
 				PERFORM sync.conflicts_notify(run.id);
 				PERFORM sync.shop_up_wanted(run.connection) WHERE run.kind = 'shopify_down' AND (run.counts ->> 'to_send')::numeric > 0;
+				PERFORM sync.low_stock_notify(run.id, run.connection) WHERE run.kind = 'xorosoft';
 				-- The merge decided about its entries itself.
 				PERFORM sync.job_enqueue('stage_finish', run.id) WHERE run.kind <> 'shopify_down';
 			WHEN 'review_pending' THEN
@@ -381,7 +383,7 @@ CREATE FUNCTION sync.run_leave_validation(run_id bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
 BEGIN
 	IF (SELECT r.kind = 'xorosoft' FROM sync.run r WHERE r.id = run_id) THEN
-		PERFORM sync.run_move(run_id, 'complete');
+		PERFORM sync.erp_begin(run_id);
 	ELSE
 		PERFORM sync.validation_finish(run_id);
 		ANALYZE sync.validation (run_id, feed_item_id, product_no, status);

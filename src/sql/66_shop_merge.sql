@@ -295,6 +295,10 @@ DECLARE
 	fields sync.merge_field[];
 BEGIN
 	WITH doubt AS MATERIALIZED (SELECT t.product_id, t.path FROM sync.shop_in_doubt(product_ids, merge_fields.connection) t),
+	-- What is on its way to the shop is compared when that is known to have come to its end.
+	flight AS MATERIALIZED (
+		SELECT w.product_id, k AS path FROM sync.push w CROSS JOIN LATERAL jsonb_object_keys(w.wanted) k
+		WHERE w.connection = merge_fields.connection AND w.product_id = ANY (product_ids) AND w.part = 'edit' AND w.ended_at IS NULL AND w.state IN ('sent', 'retry')),
 	differing AS MATERIALIZED (
 		SELECT p.product_id, p.facts, d.path, d.base_value, d.local_value, d.shop_value,
 			   CASE WHEN d.status <> 'converged' AND (p.product_id, d.path) IN (SELECT t.product_id, t.path FROM doubt t) THEN 'both' ELSE d.status END AS status,
@@ -306,7 +310,8 @@ BEGIN
 						 'local_currency', jsonb_path_query_first(u.local, '$.variants.*.currency'),
 						 'shopify_currency', jsonb_path_query_first(u.shop, '$.variants.*.currency'))) AS facts
 			  FROM unnest(products) u) p
-		CROSS JOIN LATERAL sync.document_merge(p.base, p.base_local, p.local, p.shop) d),
+		CROSS JOIN LATERAL sync.document_merge(p.base, p.base_local, p.local, p.shop) d
+		WHERE (p.product_id, d.path) NOT IN (SELECT f.product_id, f.path FROM flight f)),
 	person AS MATERIALIZED (
 		SELECT c.id, c.product_id, c.path, c.state, c.local_value, c.shopify_value, c.choice, c.custom_value
 		FROM sync.conflict c

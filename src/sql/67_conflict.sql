@@ -289,7 +289,7 @@ BEGIN
 	WHERE NOT EXISTS (SELECT FROM unnest(present) o WHERE o.id = ANY (same) AND o.product_id = r.product_id AND o.path = r.path)
 	ORDER BY r.product_id, r.path;
 	GET DIAGNOSTICS opened = ROW_COUNT;
-	IF opened > 0 AND conflict_open.run_id IS NULL THEN
+	IF opened > 0 AND conflict_open.run_id IS NULL AND EXISTS (SELECT FROM unnest(rows) r WHERE r.rule <> 'stale_snapshot') THEN
 		PERFORM sync.conflict_notify(NULL, conflict_open.connection, opened);
 	END IF;
 	RETURN jsonb_build_object('opened', opened, 'same', coalesce(cardinality(same), 0), 'superseded', coalesce(cardinality(moved), 0));
@@ -317,8 +317,9 @@ LANGUAGE plpgsql SET search_path = '' AS $$
 #variable_conflict use_column
 DECLARE
 	shop text := (SELECT r.connection FROM sync.run r WHERE r.id = conflicts_notify.run_id);
+	-- What waits for a newer reading of the ERP is no work for anybody.
 	opened bigint := (SELECT count(*) FROM sync.conflict c
-					  WHERE c.connection = shop AND c.state = 'open' AND c.run_id = conflicts_notify.run_id);
+					  WHERE c.connection = shop AND c.state = 'open' AND c.run_id = conflicts_notify.run_id AND c.rule <> 'stale_snapshot');
 BEGIN
 	IF opened > 0 THEN
 		PERFORM sync.conflict_notify(run_id, shop, opened);

@@ -2,10 +2,14 @@
 --
 -- The ERP feeds our side: when its number of the store that is the location changes, that is our number from then on.  A location
 -- without a store is the shop's own business, and we follow it.  What is available is what is on hand less what is reserved, never a sum
--- over locations.
+-- over locations; what is sellable of it is what sync.stock_rule says.
+--
+-- A reading of the ERP that is not newer than the last change in the shop may lack what was sold since: it lowers the shop's stock, but never
+-- raises it.  Such a level waits as a conflict of the rule stale_snapshot, which the next newer reading ends.
 
--- What the ERP says of the variants of some products (NULL: of all of a shop), by location.
-CREATE FUNCTION sync.erp_stock(connection text, product_ids bigint[]) RETURNS TABLE (variant_id bigint, location_id bigint, available numeric, seen_at timestamptz)
+-- What the ERP says of the variants of some products (NULL: of all of a shop), by location, with the numbers of the rule that counts.
+CREATE FUNCTION sync.erp_stock(connection text, product_ids bigint[])
+RETURNS TABLE (variant_id bigint, location_id bigint, available numeric, seen_at timestamptz, safety_stock integer, minimum integer, maximum integer)
 LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
 BEGIN
@@ -14,25 +18,36 @@ BEGIN
 	END IF;
 	RETURN QUERY
 	WITH wanted AS MATERIALIZED (
-		SELECT v.id, sync.item_key(v.sku) AS key
+		SELECT v.id, v.sku, sync.item_key(v.sku) AS key
 		FROM sync.listing l JOIN sync.variant v ON v.id = l.variant_id
 		WHERE l.connection = erp_stock.connection AND (product_ids IS NULL OR v.product_id = ANY (product_ids))),
+	erp AS MATERIALIZED (
+		SELECT c.name, sync.setting_value(c.name, 'erp_import_lag')::interval AS lag FROM sync.connection c WHERE c.kind = 'xorosoft' AND c.enabled),
 	item AS MATERIALIZED (
-		-- Two items whose numbers differ in hyphens only: the one that is sold.
-		SELECT DISTINCT ON (w.id, x.connection) w.id, x.connection, x.item_number
+		-- Two items whose numbers differ in hyphens only: the one that is sold, then the one that is written as here.
+		SELECT DISTINCT ON (w.id, x.connection) w.id, x.connection, x.item_number, c.lag
 		FROM wanted w JOIN sync.xorosoft_item x ON x.item_key = w.key AND x.gone_since IS NULL
-		JOIN sync.connection c ON c.name = x.connection AND c.enabled
-		ORDER BY w.id, x.connection, coalesce(x.active, true) DESC, x.id)
-	SELECT i.id, o.remote_id, sum(coalesce(s.available, s.on_hand - coalesce(s.allocated, 0))), min(s.seen_at)
-	FROM item i
-	JOIN sync.xorosoft_stock s ON s.connection = i.connection AND s.item_number = i.item_number AND s.gone_since IS NULL
-	JOIN sync.shopify_location o ON o.connection = erp_stock.connection AND o.store = s.store
-	GROUP BY i.id, o.remote_id;
+		JOIN erp c ON c.name = x.connection
+		ORDER BY w.id, x.connection, coalesce(x.active, true) DESC, x.item_number = w.sku DESC, x.id),
+	level AS MATERIALIZED (
+		SELECT i.id, o.remote_id, min(o.store) AS store, sum(coalesce(s.available, s.on_hand - coalesce(s.allocated, 0))) AS available,
+			   min(s.seen_at - i.lag) AS seen_at
+		FROM item i
+		JOIN sync.xorosoft_stock s ON s.connection = i.connection AND s.item_number = i.item_number AND s.gone_since IS NULL
+		JOIN sync.shopify_location o ON o.connection = erp_stock.connection AND o.store = s.store
+		GROUP BY i.id, o.remote_id)
+	SELECT l.id, l.remote_id, l.available, l.seen_at, r.safety_stock, r.minimum, r.maximum
+	FROM level l
+	LEFT JOIN (SELECT k.* FROM (SELECT array_agg(n.id) AS ids, array_agg(n.remote_id) AS locations, array_agg(n.store) AS stores,
+									   array_agg(n.available) AS numbers FROM level n) a
+			   CROSS JOIN LATERAL sync.stock_rules(erp_stock.connection, a.ids, a.locations, a.stores, a.numbers) k) r
+		ON r.variant_id = l.id AND r.location_id = l.remote_id;
 END
 $$;
 
 CREATE TYPE sync.merge_stock AS (variant_id bigint, product_id bigint, location_id bigint, path text, base numeric, local numeric, shop numeric,
 	erp numeric, erp_seen_at timestamptz, shop_at timestamptz, tracked boolean, policy text, follows boolean,
+	sellable numeric, erp_was numeric, fresh boolean, chosen boolean,
 	outcome text, value numeric, rule text, reason text, conflict_id bigint);
 
 CREATE FUNCTION sync.stock_path(sku text, location_id bigint) RETURNS text
@@ -42,14 +57,18 @@ LANGUAGE sql STABLE SET search_path = '' AS $$ SELECT sync.variant_path(sku) || 
 CREATE FUNCTION sync.stock_differing(connection text, product_ids bigint[]) RETURNS SETOF sync.merge_stock
 LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = '' SET plan_cache_mode = 'force_custom_plan' SET jit = off AS $$
 #variable_conflict use_column
+DECLARE
+	below_zero constant boolean := sync.setting_value(stock_differing.connection, 'push_negative')::boolean;
 BEGIN
 	-- Looked up row by row along its indexes: statistics of tables that are being filled mislead the planner, and cost more than they save.
 	RETURN QUERY
 	WITH erp AS MATERIALIZED (SELECT * FROM sync.erp_stock(stock_differing.connection, product_ids))
 	SELECT v.id, v.product_id, s.location_id, sync.stock_path(v.sku, s.location_id), n.base,
-		   CASE WHEN e.available IS DISTINCT FROM n.erp AND e.available IS NOT NULL THEN floor(e.available) ELSE n.local END,
-		   s.available::numeric, e.available, e.seen_at, coalesce(s.remote_updated_at, s.seen_at),
+		   CASE WHEN f.fresh THEN f.sellable ELSE n.local END,
+		   -- A change that was our own push is not one that the ERP has to know of.
+		   s.available::numeric, e.available, e.seen_at, CASE WHEN n.pushed_at = s.remote_updated_at THEN NULL ELSE coalesce(s.remote_updated_at, s.seen_at) END,
 		   (l.info ->> 'tracked')::boolean, l.info ->> 'policy', coalesce(o.store, '') = '',
+		   f.sellable, n.erp, f.fresh, coalesce(n.chosen AND NOT f.fresh, false),
 		   NULL::text, NULL::numeric, NULL::text, NULL::text, NULL::bigint
 	FROM (SELECT w.id, w.product_id, w.sku FROM sync.variant w WHERE product_ids IS NULL OR w.product_id = ANY (product_ids) OFFSET 0) v
 	CROSS JOIN LATERAL (
@@ -65,13 +84,18 @@ BEGIN
 		-- Of what was sent without an answer: that it is there is agreed; that the level is another since then is not.
 		SELECT q.id, CASE WHEN q.sent IS NULL THEN q.base WHEN q.sent = s.available THEN q.sent
 						  WHEN s.remote_updated_at > q.sent_seen THEN NULL ELSE q.base END AS base, q.local, q.erp,
-			   q.sent = s.available AS answered
+			   q.sent = s.available AS answered, coalesce(q.sellable, floor(q.erp)) AS sellable, q.pushed_at, q.chosen
 		FROM sync.stock_level q
 		WHERE q.connection = stock_differing.connection AND q.variant_id = v.id AND q.location_id = s.location_id LIMIT 1) n ON true
 	LEFT JOIN sync.shopify_location o ON o.connection = stock_differing.connection AND o.remote_id = s.location_id
 	LEFT JOIN erp e ON e.variant_id = v.id AND e.location_id = s.location_id
-	WHERE n.id IS NULL OR n.answered OR n.base IS DISTINCT FROM s.available OR n.local IS DISTINCT FROM n.base
-	   OR e.available IS NOT NULL AND e.available IS DISTINCT FROM n.erp;
+	CROSS JOIN LATERAL (
+		SELECT r.sellable, r.sellable IS NOT NULL AND (e.available IS DISTINCT FROM n.erp OR r.sellable IS DISTINCT FROM n.sellable) AS fresh
+		FROM (SELECT sync.sellable(e.available, e.safety_stock, e.minimum, e.maximum, below_zero AND l.info ->> 'policy' = 'continue') AS sellable) r) f
+	WHERE (n.id IS NULL OR n.answered OR n.base IS DISTINCT FROM s.available OR n.local IS DISTINCT FROM n.base OR f.fresh)
+	  -- What is on its way to the shop is compared when that is known to have come to its end.
+	  AND (v.id, s.location_id) NOT IN (SELECT p.variant_id, p.location_id FROM sync.push p
+		   WHERE p.connection = stock_differing.connection AND p.part = 'stock' AND p.ended_at IS NULL AND p.state IN ('sent', 'retry'));
 END
 $$;
 
@@ -105,8 +129,10 @@ BEGIN
 	END IF;
 	rules := sync.decision_rules(shop_stock_merge.connection);
 	SELECT array_agg(ROW(d.variant_id, d.product_id, d.location_id, d.path, d.base, d.local, d.shop, d.erp, d.erp_seen_at, d.shop_at, d.tracked,
-			d.policy, d.follows, coalesce(k.outcome, t.outcome), coalesce(k.value, (t.value #>> '{}')::numeric), coalesce(k.rule, t.rule),
-			coalesce(k.reason, t.reason), c.id)::sync.merge_stock)
+			d.policy, d.follows, d.sellable, d.erp_was, d.fresh, d.chosen, CASE WHEN h.late THEN 'manual' ELSE w.outcome END,
+			CASE WHEN NOT h.late THEN w.value END, CASE WHEN h.late THEN 'stale_snapshot' ELSE w.rule END,
+			CASE WHEN h.late THEN format('the ERP''s %s would raise the shop''s %s, but it is of before the shop''s last change: it waits for a newer reading',
+				trim_scale(d.erp), trim_scale(d.shop)) ELSE w.reason END, c.id)::sync.merge_stock)
 	INTO levels
 	FROM unnest(differing) d
 	LEFT JOIN sync.conflict c ON c.connection = shop_stock_merge.connection AND c.product_id = d.product_id AND c.path = d.path
@@ -127,9 +153,16 @@ BEGIN
 		SELECT u.outcome, u.value, u.rule, u.reason
 		FROM (SELECT WHERE o.outcome IS NULL OFFSET 0) undecided
 		CROSS JOIN LATERAL sync.decide_field(d.path, to_jsonb(d.base), to_jsonb(d.local), to_jsonb(d.shop), rules, jsonb_strip_nulls(jsonb_build_object(
-			'erp_seen_at', d.erp_seen_at, 'shopify_changed_at', d.shop_at, 'tracked', d.tracked, 'policy', d.policy, 'now', now()))) u) t ON true;
+			'erp_seen_at', d.erp_seen_at, 'shopify_changed_at', d.shop_at, 'tracked', d.tracked, 'policy', d.policy, 'now', now()))) u) t ON true
+	CROSS JOIN LATERAL (SELECT coalesce(k.outcome, t.outcome) AS outcome, coalesce(k.value, (t.value #>> '{}')::numeric) AS value,
+							   coalesce(k.rule, t.rule) AS rule, coalesce(k.reason, t.reason) AS reason) w
+	-- Whether the ERP's number would raise the shop's and may be older than a sale.  What a person chose is his.
+	CROSS JOIN LATERAL (SELECT coalesce(w.outcome IN ('local', 'use_local', 'use_lower', 'apply_rule') AND w.rule <> 'person' AND NOT d.chosen
+			AND d.local = d.sellable AND d.erp_seen_at <= d.shop_at
+			AND CASE w.outcome WHEN 'local' THEN d.local ELSE w.value END > d.shop, false) AS late) h;
 	PERFORM sync.stock_write(shop_stock_merge.connection, levels);
 	counts := sync.stock_conflicts(shop_stock_merge.run_id, shop_stock_merge.connection, levels);
+	PERFORM sync.stock_notify(shop_stock_merge.run_id, shop_stock_merge.connection, levels);
 	PERFORM sync.shop_up_wanted(shop_stock_merge.connection) WHERE EXISTS (
 		SELECT FROM unnest(levels) s WHERE s.outcome IN ('local', 'use_local')
 			OR s.outcome IN ('use_lower', 'apply_rule') AND s.value IS DISTINCT FROM s.shop);
@@ -164,18 +197,21 @@ CREATE FUNCTION sync.stock_write(connection text, levels sync.merge_stock[]) RET
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
 BEGIN
-	INSERT INTO sync.stock_level AS n (connection, variant_id, location_id, erp, erp_seen_at, local, base, agreed_at)
-	SELECT stock_write.connection, s.variant_id, s.location_id, s.erp, s.erp_seen_at,
+	INSERT INTO sync.stock_level AS n (connection, variant_id, location_id, erp, sellable, erp_seen_at, chosen, local, base, agreed_at)
+	SELECT stock_write.connection, s.variant_id, s.location_id, s.erp, s.sellable, s.erp_seen_at,
+		   s.rule = 'person' OR s.chosen AND s.outcome IN ('local', 'manual'),
 		   CASE WHEN s.outcome IN ('use_shopify', 'use_lower', 'apply_rule') THEN coalesce(s.value, s.shop) ELSE s.local END,
 		   CASE WHEN s.outcome IN ('manual', 'local', 'skip') THEN s.base ELSE s.shop END,
 		   CASE WHEN s.outcome NOT IN ('manual', 'local', 'skip') THEN now() END
 	FROM unnest(levels) s
 	ORDER BY s.variant_id, s.location_id
 	ON CONFLICT (connection, variant_id, location_id) DO UPDATE
-	SET erp = coalesce(excluded.erp, n.erp), erp_seen_at = coalesce(excluded.erp_seen_at, n.erp_seen_at), local = excluded.local,
+	SET erp = coalesce(excluded.erp, n.erp), sellable = coalesce(excluded.sellable, n.sellable),
+		erp_seen_at = coalesce(excluded.erp_seen_at, n.erp_seen_at), chosen = excluded.chosen, local = excluded.local,
 		base = excluded.base, agreed_at = coalesce(excluded.agreed_at, n.agreed_at),
 		sent = CASE WHEN excluded.base IS NULL OR excluded.base IS NOT DISTINCT FROM n.base AND excluded.agreed_at IS NULL THEN n.sent END
-	WHERE (n.erp, n.local, n.base) IS DISTINCT FROM (coalesce(excluded.erp, n.erp), excluded.local, excluded.base) OR n.sent IS NOT NULL;
+	WHERE (n.erp, n.sellable, n.chosen, n.local, n.base) IS DISTINCT FROM
+		  (coalesce(excluded.erp, n.erp), coalesce(excluded.sellable, n.sellable), excluded.chosen, excluded.local, excluded.base) OR n.sent IS NOT NULL;
 	-- What the catalogue shows is what can be sold in all.
 	UPDATE sync.variant v SET stock = t.stock
 	FROM (SELECT n.variant_id, sum(n.local) AS stock FROM sync.stock_level n
@@ -215,6 +251,34 @@ BEGIN
 							 m.rule, m.reason)::sync.conflict_row FROM unnest(manual) m));
 	END IF;
 	RETURN jsonb_build_object('conflicts', coalesce((opened ->> 'opened')::bigint, 0));
+END
+$$;
+
+-- What follows from levels for people and the ERP: what it owes is told of, once until it owes nothing; what was sold in the shop down to
+-- little has the ERP read again.
+CREATE FUNCTION sync.stock_notify(run_id bigint, connection text, levels sync.merge_stock[]) RETURNS void
+LANGUAGE plpgsql SET search_path = '' AS $$
+#variable_conflict use_column
+DECLARE
+	owed bigint;
+	words text;
+	details jsonb;
+	sold bigint[] := ARRAY(SELECT DISTINCT s.variant_id FROM unnest(levels) s WHERE s.shop < s.base);
+BEGIN
+	SELECT count(*), string_agg(o.words, ', ' ORDER BY o.n) FILTER (WHERE o.n <= 5), jsonb_agg(o.detail ORDER BY o.n) FILTER (WHERE o.n <= 100)
+	INTO owed, words, details
+	FROM (SELECT row_number() OVER (ORDER BY s.erp, v.sku) AS n, format('%s of %s', trim_scale(-s.erp), v.sku) AS words,
+				 jsonb_build_object('sku', v.sku, 'variant_id', v.id, 'location_id', s.location_id, 'erp', s.erp) AS detail
+		  FROM unnest(levels) s JOIN sync.variant v ON v.id = s.variant_id
+		  WHERE s.erp < 0 AND NOT s.follows AND coalesce(s.erp_was, 0) >= 0) o;
+	IF owed > 0 THEN
+		PERFORM sync.notify(run_id, 'warning', 'oversold',
+			format('The ERP owes %s%s: shop "%s" is offered none.', words, CASE WHEN owed > 5 THEN format(' and %s more', owed - 5) ELSE '' END, connection),
+			jsonb_build_object('connection', connection, 'levels', owed, 'first', details));
+	END IF;
+	IF sold <> '{}' THEN
+		PERFORM sync.low_stock_sold(stock_notify.connection, sold);
+	END IF;
 END
 $$;
 
@@ -315,7 +379,8 @@ BEGIN
 	FROM sync.listing l
 	WHERE l.connection = shop_pushed_stock.connection AND l.variant_id = shop_pushed_stock.variant_id
 	  AND s.connection = l.connection AND s.inventory_item_id = l.inventory_item_id AND s.location_id = shop_pushed_stock.location_id;
-	UPDATE sync.stock_level n SET base = shop_pushed_stock.available, sent = NULL, agreed_at = now()
+	UPDATE sync.stock_level n SET base = shop_pushed_stock.available, sent = NULL, agreed_at = now(),
+		pushed_at = coalesce(shop_pushed_stock.updated_at, n.pushed_at)
 	WHERE n.connection = shop_pushed_stock.connection AND n.variant_id = shop_pushed_stock.variant_id AND n.location_id = shop_pushed_stock.location_id;
 END
 $$;

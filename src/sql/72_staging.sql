@@ -82,7 +82,7 @@ CREATE FUNCTION sync.match_words(method text, confidence double precision, gtin 
 LANGUAGE sql STABLE AS $$
 	SELECT format('matched by %s (%s)',
 		CASE method WHEN 'gtin' THEN coalesce('GTIN ' || gtin, 'GTIN') WHEN 'brand_mpn' THEN 'brand and part number'
-			WHEN 'sku' THEN 'SKU' WHEN 'link' THEN 'a link that was confirmed before' WHEN 'tokens' THEN 'title and other words'
+			WHEN 'sku' THEN 'SKU' WHEN 'link' THEN 'a link that was confirmed before' WHEN 'tokens' THEN 'title and other words' WHEN 'erp' THEN 'the ERP''s item number'
 			ELSE replace(method, '_', ' ') END,
 		trim_scale(trunc(confidence::numeric, 3)))
 $$;
@@ -467,7 +467,7 @@ BEGIN
 	UPDATE sync.staging s
 	SET flags = array_append(s.flags, 'audit'), reason = s.reason || '; left to a person as a sample'
 	WHERE audited > 0 AND s.run_id = auto_approve.run_id AND s.state = 'open' AND s.decision = 'pending' AND s.confidence > threshold
-	  AND s.kind = 'update' AND s.method <> 'link' AND s.flags = '{}'
+	  AND s.kind = 'update' AND s.method NOT IN ('link', 'erp') AND s.flags = '{}'
 	  AND ('x' || left(md5(s.run_id || ':' || s.sku), 8))::bit(32)::bigint::double precision / 4294967296 < audited;
 	WITH entry AS (
 		UPDATE sync.staging s

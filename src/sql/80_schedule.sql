@@ -355,6 +355,9 @@ BEGIN
 	DELETE FROM sync.decision_log d WHERE d.decided_at < now() - sync.setting_value(NULL, 'keep_decisions')::interval;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	deleted := deleted + n;
+	DELETE FROM sync.low_stock k WHERE k.cleared_at < now() - sync.setting_value(NULL, 'keep_notifications')::interval;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	deleted := deleted + n;
 	DELETE FROM sync.notification t WHERE t.created_at < now() - sync.setting_value(NULL, 'keep_notifications')::interval;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	RETURN deleted + n;

@@ -197,6 +197,17 @@ BEGIN
 END
 $$;
 
+-- Products of a shop that a reading saw while something of them was on its way are compared once more.
+CREATE FUNCTION sync.push_compare_again(connection text, remote_ids bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = '' AS $$
+#variable_conflict use_column
+BEGIN
+	UPDATE sync.shopify_product m SET merge_due = true
+	WHERE m.connection = push_compare_again.connection AND m.remote_id = ANY (remote_ids) AND m.gone_since IS NULL;
+	PERFORM sync.shopify_merge_wanted(connection);
+END
+$$;
+
 -- Pushes end by what is known of each: moves them, settles their entries, and where the shop has something that we have not seen reads the product again.
 CREATE FUNCTION sync.push_end(ids bigint[], to_state text, message text DEFAULT NULL, error jsonb DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$

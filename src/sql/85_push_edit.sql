@@ -260,7 +260,7 @@ BEGIN
 			   jsonb_agg(sync.push_variant_input(sync.push_variant_fields(f.wanted) || jsonb_build_object('sku', f.sku, 'tracked', true)) ORDER BY f.path), array_agg(f.path ORDER BY f.path)
 		FROM field f WHERE f.root = 'variant_create' HAVING count(*) > 0
 		UNION ALL
-		SELECT 5, v.chunk::integer, 'productVariantsBulkUpdate(productId: ' || to_json(gid)::text || ', variants: $%1$s) { productVariants { ' || chosen.variant || ' } userErrors { field message code } }',
+		SELECT 5, v.chunk::integer, 'productVariantsBulkUpdate(productId: ' || to_json(gid)::text || ', variants: $%1$s) { product { id updatedAt } productVariants { ' || chosen.variant || ' } userErrors { field message code } }',
 			   '[ProductVariantsBulkInput!]!', jsonb_agg(v.input ORDER BY v.remote_variant), (SELECT array_agg(q ORDER BY q) FROM unnest(string_to_array(string_agg(array_to_string(v.paths, E'\x01'), E'\x01'), E'\x01')) q)
 		FROM variant v GROUP BY v.chunk
 		UNION ALL
@@ -453,8 +453,10 @@ LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' 
 #variable_conflict use_column
 DECLARE
 	shop text := (SELECT c.connection FROM sync.push_call c WHERE c.id = push_agreed.call_id);
+	sent timestamptz := (SELECT coalesce(c.sent_at, c.created_at) FROM sync.push_call c WHERE c.id = push_agreed.call_id);
 	rows sync.push_agreed_row[];
 	products sync.merge_product[];
+	seen bigint[];
 BEGIN
 	IF coalesce(push_ids, '{}') = '{}' THEN
 		RETURN;
@@ -468,13 +470,18 @@ BEGIN
 	PERFORM sync.shopify_product_fetch(shop, w.remote_id) FROM (
 		SELECT DISTINCT r.remote_id FROM unnest(rows) r WHERE r.root IN ('variant_create', 'variant_delete') ORDER BY 1) w;
 	rows := ARRAY(SELECT r FROM unnest(rows) r WHERE r.root NOT IN ('variant_create', 'variant_delete') AND (r.root <> 'images' OR push_agreed.paths = ARRAY['images']));
+	-- A reading that came after the call went out may have seen more than its answer tells: then the mirror stays, and is compared.
+	seen := ARRAY(SELECT m.remote_id FROM sync.shopify_product m
+				  JOIN (SELECT r.remote_id, max(r.at) AS at FROM unnest(rows) r GROUP BY r.remote_id) s ON s.remote_id = m.remote_id
+				  WHERE m.connection = shop AND m.seen_at > sent AND coalesce(m.remote_updated_at > s.at, true));
+	PERFORM sync.push_compare_again(shop, seen) WHERE seen <> '{}';
 	UPDATE sync.shopify_product m
 	SET document = sync.document_patch_all(m.document, s.paths, s.new_values), handle = coalesce(s.handle, m.handle),
 		remote_updated_at = greatest(m.remote_updated_at, s.at), seen_at = clock_timestamp()
 	FROM (SELECT r.remote_id, array_agg(r.remote_path ORDER BY r.path) AS paths, array_agg(r.told ORDER BY r.path) AS new_values, max(r.at) AS at,
 				 max(r.told #>> '{}') FILTER (WHERE r.path = 'handle') AS handle
 		  FROM unnest(rows) r GROUP BY r.remote_id) s
-	WHERE m.connection = shop AND m.remote_id = s.remote_id AND NOT s.paths @> ARRAY['variants[none]'];
+	WHERE m.connection = shop AND m.remote_id = s.remote_id AND m.remote_id <> ALL (seen);
 	products := ARRAY(SELECT p FROM sync.merge_products(shop, ARRAY(SELECT m.id FROM sync.shopify_product m
 		WHERE m.connection = shop AND m.remote_id IN (SELECT r.remote_id FROM unnest(rows) r))) p);
 	PERFORM sync.base_write(shop, products,

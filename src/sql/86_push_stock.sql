@@ -154,9 +154,14 @@ BEGIN
 	WHERE p.id = ANY (push_ids) AND s.connection = l.connection AND s.inventory_item_id = l.inventory_item_id AND s.location_id = p.location_id
 	  -- An answer that is repeated is of then: somebody may have changed the level since, and that was seen.
 	  AND coalesce(s.remote_updated_at <= push_stock_agreed.at, true);
-	UPDATE sync.stock_level n SET base = w.value::numeric, sent = NULL, sent_seen = NULL, agreed_at = now()
+	UPDATE sync.stock_level n SET base = w.value::numeric, sent = NULL, sent_seen = NULL, agreed_at = now(), pushed_at = coalesce(push_stock_agreed.at, n.pushed_at)
 	FROM sync.push p CROSS JOIN LATERAL jsonb_each_text(p.wanted) w
-	-- Without the note a reading of the shop has settled it, and perhaps decided more.
+	-- Without the note a reading of the shop has settled it, and perhaps decided more.  What that saw since is compared now.
 	WHERE p.id = ANY (push_ids) AND n.connection = p.connection AND n.variant_id = p.variant_id AND n.location_id = p.location_id AND n.sent IS NOT NULL;
+	PERFORM sync.push_compare_again(p.connection, array_agg(DISTINCT p.remote_id))
+	FROM sync.push p CROSS JOIN LATERAL jsonb_each_text(p.wanted) w
+	JOIN sync.listing l ON l.connection = p.connection AND l.variant_id = p.variant_id
+	JOIN sync.shopify_stock s ON s.connection = l.connection AND s.inventory_item_id = l.inventory_item_id AND s.location_id = p.location_id
+	WHERE p.id = ANY (push_ids) AND s.available IS DISTINCT FROM w.value::numeric::integer GROUP BY p.connection;
 END
 $$;

@@ -15,7 +15,7 @@ BEGIN
 	SELECT c.bulk INTO kind FROM sync.push p CROSS JOIN LATERAL sync.push_cost(p.wanted) c WHERE p.call_id = call.id ORDER BY p.id LIMIT 1;
 	chosen := sync.push_selection(ARRAY(SELECT DISTINCT k FROM sync.push p CROSS JOIN LATERAL jsonb_object_keys(p.wanted) k WHERE p.call_id = call.id), false);
 	mutation := CASE kind
-		WHEN 'variants' THEN 'mutation($id: ID!, $variants: [ProductVariantsBulkInput!]!) { productVariantsBulkUpdate(productId: $id, variants: $variants) { productVariants { '
+		WHEN 'variants' THEN 'mutation($id: ID!, $variants: [ProductVariantsBulkInput!]!) { productVariantsBulkUpdate(productId: $id, variants: $variants) { product { id updatedAt } productVariants { '
 			|| chosen.variant || ' } userErrors { field message code } } }'
 		ELSE 'mutation($product: ProductUpdateInput!) { productUpdate(product: $product) { product { ' || chosen.product || ' } userErrors { field message } } }' END;
 END
