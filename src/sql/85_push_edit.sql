@@ -457,6 +457,7 @@ DECLARE
 	rows sync.push_agreed_row[];
 	products sync.merge_product[];
 	seen bigint[];
+	unsure bigint[];
 BEGIN
 	IF coalesce(push_ids, '{}') = '{}' THEN
 		RETURN;
@@ -470,10 +471,16 @@ BEGIN
 	PERFORM sync.shopify_product_fetch(shop, w.remote_id) FROM (
 		SELECT DISTINCT r.remote_id FROM unnest(rows) r WHERE r.root IN ('variant_create', 'variant_delete') ORDER BY 1) w;
 	rows := ARRAY(SELECT r FROM unnest(rows) r WHERE r.root NOT IN ('variant_create', 'variant_delete') AND (r.root <> 'images' OR push_agreed.paths = ARRAY['images']));
-	-- A reading that came after the call went out may have seen more than its answer tells: then the mirror stays, and is compared.
+	-- A reading that came after the call went out may be from before or after it.  Where the answer has no time to tell, the product is read
+	-- again, and the note of what was sent settles it then.  Where the reading is newer, the mirror stays, and is compared.
+	unsure := ARRAY(SELECT m.remote_id FROM sync.shopify_product m
+					JOIN (SELECT r.remote_id, max(r.at) AS at FROM unnest(rows) r GROUP BY r.remote_id) s ON s.remote_id = m.remote_id
+					WHERE m.connection = shop AND m.seen_at > sent AND s.at IS NULL);
+	PERFORM sync.shopify_product_fetch(shop, u) FROM unnest(unsure) u;
+	rows := ARRAY(SELECT r FROM unnest(rows) r WHERE r.remote_id <> ALL (unsure));
 	seen := ARRAY(SELECT m.remote_id FROM sync.shopify_product m
 				  JOIN (SELECT r.remote_id, max(r.at) AS at FROM unnest(rows) r GROUP BY r.remote_id) s ON s.remote_id = m.remote_id
-				  WHERE m.connection = shop AND m.seen_at > sent AND coalesce(m.remote_updated_at > s.at, true));
+				  WHERE m.connection = shop AND m.seen_at > sent AND m.remote_updated_at > s.at);
 	PERFORM sync.push_compare_again(shop, seen) WHERE seen <> '{}';
 	UPDATE sync.shopify_product m
 	SET document = sync.document_patch_all(m.document, s.paths, s.new_values), handle = coalesce(s.handle, m.handle),
@@ -502,6 +509,8 @@ DECLARE
 	read record;
 BEGIN
 	told := false;
+	SELECT p -> 'product' INTO product FROM jsonb_array_elements(payloads) p WHERE jsonb_typeof(p #> '{product,updatedAt}') = 'string' LIMIT 1;
+	at := sync.shopify_time(product ->> 'updatedAt');
 	IF root = 'images' THEN
 		SELECT true, p -> 'images' INTO told, value FROM jsonb_array_elements(payloads) p WHERE p ? 'images';
 		told := coalesce(told, false);
@@ -509,8 +518,6 @@ BEGIN
 	ELSIF payloads IS NULL OR root NOT IN ('product', 'variants', 'metafields') THEN
 		RETURN;
 	END IF;
-	SELECT p -> 'product' INTO product FROM jsonb_array_elements(payloads) p WHERE jsonb_typeof(p #> '{product,updatedAt}') = 'string' LIMIT 1;
-	at := sync.shopify_time(product ->> 'updatedAt');
 	IF root = 'variants' THEN
 		variants := ARRAY(SELECT v FROM jsonb_array_elements(payloads) p, jsonb_array_elements(coalesce(nullif(p -> 'productVariants', 'null'), '[]')) v
 						  WHERE v ->> 'id' = sync.shopify_gid('ProductVariant', remote_variant));

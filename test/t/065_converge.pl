@@ -16,9 +16,9 @@ use ProductSync::Feed;
 use ProductSync::Ftpd;
 use ProductSync::Merchant;
 use ProductSync::Proxy;
-use ProductSync::Pusher;
 use ProductSync::Session;
 use ProductSync::Shopify;
+use ProductSync::UpPusher;
 use ProductSync::World;
 use ProductSync::Xorosoft;
 
@@ -33,7 +33,8 @@ my $proxy = ProductSync::Proxy->start(target => $shopify);
 my $xorosoft = ProductSync::Xorosoft->start(count => 0);
 my $ftpd = ProductSync::Ftpd->start;
 my %quick = (retry_wait => '0', run_attempts => 5, max_change_share => 1, mirror_shrink_limit => 1);
-$node->shopify($shopify, via => $proxy, name => 'shop', shop_domain => 'test-shop.myshopify.com', webhook_debounce => '0', oscillation_window => '1 hour', %quick);
+$node->shopify($shopify, via => $proxy, name => 'shop', shop_domain => 'test-shop.myshopify.com', webhook_debounce => '0', oscillation_window => '1 hour',
+	push_after_changes => 'false', push_approve => '*', push_price_limit => 1, %quick);
 $node->etilize($ftpd, settle => '0', %quick);
 $node->xorosoft($xorosoft, requests_per_second => 1000, %quick);
 $node->value("UPDATE sync.job_kind SET backoff_base = '1 millisecond', backoff_cap = '1 millisecond'");
@@ -42,7 +43,7 @@ my $ask = sub { return $session->ask($_[0]) };
 my ($location) = map { $_->{id} } grep { $_->{name} eq 'Main street' } @{ $shopify->locations };
 my $shop = ProductSync::Merchant->new(shop => $shopify);
 my $world = ProductSync::World->new(seed => $seed, sql => $ask, shop => $shop, location => $location);
-my $pusher = ProductSync::Pusher->new(sql => $ask, shop => $shop, world => $world);
+my $pusher = ProductSync::UpPusher->new(sql => $ask, shop => $shop, double => $shopify, world => $world, work => sub { work($_[0], 'push') });
 
 # Works on the queue until nothing is left that is due within that time.
 my %spent;
