@@ -90,17 +90,19 @@ SELECT api_version FROM sync.shopify_shop WHERE connection = 'shop';
 
 -- A scope that is missing pauses the shop, with its name; nothing is sent until somebody looks.
 SELECT a.* FROM answers n, answer('shop', n.result, n.body) a WHERE n.no = 6;
-SELECT paused_reason FROM sync.shopify_shop WHERE connection = 'shop';
-SELECT DISTINCT op, wait FROM schedule('shop', 1);
+SELECT sync.paused('shop');
+SELECT DISTINCT op, wait BETWEEN 300 AND 600 AS minutes FROM schedule('shop', 1);
 SELECT sync_run_shopify_down('auto', 'shop');
+SELECT sync_resume('shop');
 SELECT sync_shopify_resume('shop');
-SELECT sync_shopify_resume('shop');
-SELECT sync_shopify_resume('none');
+SELECT sync_resume('none');
+UPDATE sync.rate_limit SET paused_until = NULL;
 SELECT DISTINCT op FROM schedule('shop', 1);
 
 -- The grant: jobs wait while a token is fetched, and a 401 has it renewed once.
 SELECT sync.job_enqueue('shopify_product', NULL, '{"connection": "granted", "remote_id": 1}');
-SELECT sync.shopify_gate('granted'), sync.shopify_gate('granted');
+SELECT * FROM sync.shopify_gate('granted', '{1, 2}');
+SELECT instead FROM sync.shopify_gate('granted', '{1, 2}');
 SELECT count(*) FROM sync.job WHERE kind = 'shopify_token';
 SELECT r.request FROM sync.request_shopify_token((SELECT array_agg(id) FROM sync.job WHERE kind = 'shopify_token')) r;
 CREATE FUNCTION token(result jsonb, body text) RETURNS TABLE (outcome text, message text) LANGUAGE sql AS $$
@@ -113,8 +115,8 @@ SELECT scopes, token_expires_at - now() > interval '23 hours' AS expires, token_
 SELECT a.outcome, a.verdict FROM answers n, answer('granted', n.result, n.body) a WHERE n.no = 11;
 SELECT token_expires_at FROM sync.shopify_shop WHERE connection = 'granted';
 SELECT a.outcome, a.verdict FROM answers n, answer('granted', n.result, n.body) a WHERE n.no = 11;
-SELECT paused_reason FROM sync.shopify_shop WHERE connection = 'granted';
-SELECT sync_shopify_resume('granted');
+SELECT sync.paused('granted');
+SELECT sync_resume('granted');
 SELECT * FROM token('{"ok": false, "status": 400, "class": "permanent"}', '{"error": "invalid_client", "error_description": "Client authentication failed"}');
 SELECT kind, message FROM sync.notification ORDER BY id;
 
@@ -124,7 +126,7 @@ SELECT sync_run_shopify_down();
 UPDATE sync.connection SET enabled = false WHERE name = 'granted';
 SELECT sync_run_shopify_down();
 SELECT context FROM sync.run;
-SELECT sync.shopify_gate('granted');
+SELECT * FROM sync.shopify_gate('granted', '{1}');
 DROP EXTENSION product_sync;
 DROP SCHEMA sync CASCADE;
 DROP TABLE answers;
