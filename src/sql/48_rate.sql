@@ -4,15 +4,14 @@
 -- There are two kinds of limit.  Requests a second: sync.rate_reserve() gives out slots.  A bucket of points, from which each request takes
 -- what it costs and which fills again: sync.points_reserve() says when there are enough, sync.points_told() takes over what answers tell.
 --
--- How the bucket is kept.  Its level here is what the last answer told, less what requests have reserved that are scheduled or under way, plus
--- what came back since.  Some of those the other side has taken off by then, so the level here is never above the true one by our own doing;
--- that it is below by what is under way costs nothing, since the bucket has room for it.  An answer to a request that was sent before the one
--- whose answer was taken over last may tell of an older state: it only gives back what it had reserved too much.  Where answers tell less than
--- was reckoned, another client eats too; how much in a second is followed, and taken off what is reckoned with for requests of the next seconds.
+-- How the bucket is kept.  Its level here is what an answer told, less what requests have reserved that are sent after the one that was
+-- answered, or just before (the other side had not taken those off yet), plus what came back since.  The answer to a request that was sent before that one
+-- tells nothing new: it only gives back what was reserved too much.  Where answers tell less than was reckoned, another client eats too; how
+-- much in a second is followed, and taken off what is reckoned with for requests of the next seconds.
 --
 -- Who comes first.  Each class leaves a part of the bucket to those before it, and nobody reserves further ahead than a moment, so what is
 -- urgent finds points however long the queue of the rest is.  A dear request would never find enough beside many cheap ones: it saves up,
--- and until it has its points nobody of its class or a later one takes any.  Of a long queue each job comes back when its turn may have come
+-- and until it has its points nobody takes any who came after it in its class, or is of a later one.  Of a long queue each job comes back when its turn may have come
 -- (ten times as often as by what is reserved, since most requests cost less than that), not all of them every moment.
 
 CREATE FUNCTION sync.install_part_48_rate() RETURNS void
@@ -23,7 +22,7 @@ BEGIN
 		ADD COLUMN IF NOT EXISTS queued_until timestamptz[] NOT NULL DEFAULT '{}';
 	COMMENT ON COLUMN sync.rate_limit.others_per_second IS 'Points that other clients of the bucket seem to take in a second.';
 	COMMENT ON COLUMN sync.rate_limit.told_of IS 'When the request was sent whose answer told the level: answers to older ones no longer do.';
-	COMMENT ON COLUMN sync.rate_limit.saving_job IS 'A dear request for which points are saved up, until saving_until: jobs of its class and later ones wait.';
+	COMMENT ON COLUMN sync.rate_limit.saving_job IS 'A dear request for which points are saved up, until saving_until: jobs of later classes, and later ones of its own, wait.';
 	COMMENT ON COLUMN sync.rate_limit.queued_until IS 'By class: when the last of those that had to wait comes back.';
 END
 $$;
@@ -116,7 +115,7 @@ RETURNS TABLE (job_id bigint, start_in float8, retry_in float8)
 LANGUAGE plpgsql SET search_path = '' AS $$
 #variable_conflict use_column
 DECLARE
-	horizon constant float8 := 2;
+	horizon constant float8 := 1;
 	left_to_others constant numeric[] := '{0, 0.05, 0.1}';
 	longest_wait constant interval := '1 minute';
 	bucket sync.rate_limit := sync.points_bucket(points_reserve.connection, present);
@@ -138,7 +137,7 @@ BEGIN
 		-- Whatever was reserved before: a job that comes again reserves anew.  The bucket may not hold as much as one costs: then a full one has to do.
 		seconds := pause + greatest(0, least(ask.cost + left_to_others[ask.class] * bucket.points_maximum, bucket.points_maximum)
 			- bucket.points_available) / rate;
-		IF bucket.saving_until > present AND ask.class >= bucket.saving_class AND ask.id <> bucket.saving_job THEN
+		IF bucket.saving_until > present AND (ask.class, ask.id) > (bucket.saving_class, bucket.saving_job) THEN
 			seconds := greatest(seconds, extract(epoch FROM bucket.saving_until - present) + horizon);
 		ELSIF seconds <= horizon THEN
 			start_in := seconds;
@@ -181,8 +180,10 @@ CREATE FUNCTION sync.points_told(connection text, job_id bigint, level numeric, 
 LANGUAGE plpgsql SET search_path = '' AS $$
 #variable_conflict use_column
 DECLARE
+	on_the_way constant interval := '0.5 seconds';
 	memory constant numeric := 10;
 	most_of_others constant numeric := 0.75;
+	most_at_once constant numeric := 0.05;
 	bucket sync.rate_limit := sync.points_bucket(points_told.connection, present);
 	job jsonb;
 	asked timestamptz;
@@ -200,11 +201,13 @@ BEGIN
 	IF bucket.told_of IS NULL OR asked >= bucket.told_of THEN
 		level := level - coalesce((
 			SELECT sum((j.payload ->> 'points')::numeric) FROM sync.job j
-			WHERE j.lease_owner IS NOT NULL AND j.payload ? 'points' AND j.payload ->> 'connection' = points_told.connection), 0);
+			WHERE j.lease_owner IS NOT NULL AND j.payload ? 'points' AND j.payload ->> 'connection' = points_told.connection
+			  AND (j.payload ->> 'asked')::timestamptz > asked - on_the_way), 0);
 		lost := (least(reckoned, maximum) - level) / greatest(memory, extract(epoch FROM asked - bucket.told_of));
 		-- The first level is compared with nothing.
 		IF bucket.told_of IS NOT NULL THEN
-			bucket.others_per_second := greatest(0, least(bucket.others_per_second + lost, most_of_others * rate));
+			bucket.others_per_second := greatest(0, least(most_of_others * rate,
+				bucket.others_per_second + greatest(-most_at_once * rate, least(lost, most_at_once * rate))));
 		END IF;
 		bucket.points_available := level;
 		bucket.told_of := asked;
