@@ -73,14 +73,16 @@ $$;
 
 CREATE FUNCTION sync.cache_fresh(connection text) RETURNS boolean
 LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+	fresh boolean;
 BEGIN
-	PERFORM FROM sync.shopify_shop s
-	WHERE s.connection = cache_fresh.connection
-	  AND s.checked_at > clock_timestamp() - sync.setting_value(cache_fresh.connection, 'cache_max_age')::interval;
-	IF NOT FOUND THEN
+	fresh := EXISTS (SELECT FROM sync.shopify_shop s
+					 WHERE s.connection = cache_fresh.connection
+					   AND s.checked_at > clock_timestamp() - sync.setting_value(cache_fresh.connection, 'cache_max_age')::interval);
+	IF NOT fresh THEN
 		PERFORM sync.cache_refresh(connection);
 	END IF;
-	RETURN FOUND;
+	RETURN fresh;
 END
 $$;
 COMMENT ON FUNCTION sync.cache_fresh(text) IS
