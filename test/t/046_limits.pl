@@ -53,12 +53,12 @@ sub fetch_all
 # All were read, each once, and what had to wait cost nothing.
 sub all_read
 {
-	my ($what) = @_;
+	my ($what, $most) = @_;
 	until_true("SELECT NOT EXISTS (SELECT FROM sync.job WHERE kind = 'shopify_product')", "$what: all is done");
 	is(value("SELECT count(*) || ' ' || count(DISTINCT id) FROM sync.job_history WHERE kind = 'shopify_product' AND outcome = 'done'"), @ids . ' ' . @ids, "$what: no job was lost, none was done twice");
 	is(value('SELECT count(*) FROM sync.dead_letter'), 0, "$what: none was given up");
 	cmp_ok(value("SELECT count(*) FROM sync.job_history WHERE attempt > 2"), '<=', 0, "$what: no attempt was spent on waiting");
-	cmp_ok(value("SELECT sum(attempt - 1) FROM sync.job_history WHERE kind = 'shopify_product'"), '<', 5, "$what: only those that opened it cost one");
+	cmp_ok(value("SELECT sum(attempt - 1) FROM sync.job_history WHERE kind = 'shopify_product'"), '<=', $most, "$what: only what opened it, or ended with its worker, cost one");
 }
 
 # A scope that only the push needs stops nothing that is read.
@@ -69,7 +69,7 @@ is(pull('other'), 'complete', 'another one with it');
 is(value("SELECT string_agg(name, ', ' ORDER BY name) FROM sync.shopify_publication WHERE connection = 'other'"), 'Online Store, Point of Sale', 'and they are known');
 @ids = map { $_->{id} } @{ $shop->products };
 fetch_all();
-all_read('a shop that is well');
+all_read('a shop that is well', 0);
 is($shop->effects->{queries}{product}, scalar @ids, 'each is asked for once');
 cmp_ok(value("SELECT cost FROM sync.shopify_cost_seen WHERE connection = 'shopify' AND operation = 'product'"), '>', 0, 'what they cost is remembered');
 
@@ -89,13 +89,14 @@ my $sent = $shop->effects->{failed} - $failed;
 cmp_ok(abs($sent - ($openings - $probes)), '<=', 1, "by one request each time: $sent in " . ($openings - $probes));
 $shop->control(status_next => []);
 until_true("SELECT state = 'closed' FROM sync.breaker WHERE endpoint = 'shopify'", 'once it answers, the breaker closes by itself');
-all_read('after 502');
+all_read('after 502', 4);
 is($shop->effects->{queries}{product}, scalar @ids, 'after 502: the shop was asked for each once');
 is(value("SELECT string_agg(kind, ', ' ORDER BY id) FROM sync.notification WHERE kind LIKE 'breaker%'"), 'breaker_opened, breaker_closed', 'and people are told that it is over');
 is(value("SELECT count(*) FROM sync.job WHERE payload ? 'held'"), 0, 'nothing is held any more');
 
 # Connections that are reset; the worker that has the probe ends.
 $proxy->control(reset_after => 0);
+$proxy->cut;
 fetch_all();
 until_true("SELECT openings >= 2 FROM sync.breaker WHERE endpoint = 'shopify'", 'connections that are reset: open, and tried again');
 $proxy->heal;
@@ -107,7 +108,7 @@ is(value('SELECT count(*) FROM sync.job WHERE lease_owner IS NOT NULL'), 1, 'one
 value("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE backend_type LIKE 'product_sync worker%'");
 $shop->control(latency_ms => 0);
 until_true("SELECT state = 'closed' FROM sync.breaker WHERE endpoint = 'shopify'", 'its worker ended: another takes the probe over, long before its deadline', 30);
-all_read('after resets');
+all_read('after resets', 5);
 
 # Paused by a person, in the middle of it.
 $shop->control(latency_ms => 200);
@@ -126,7 +127,7 @@ is(value("SELECT bool_and(run_at > now() + interval '1 minute') FROM sync.job WH
 my ($code, $out, $err) = $node->psql('postgres', "SELECT sync_run_shopify_down('delta', 'shopify')");
 like($err, qr/connection "shopify" is paused: stocktaking/, 'a run of it is refused, with the reason');
 like(value("SELECT sync_resume('shopify')"), qr/^resumed; it was stopped: stocktaking/, 'and lets it go on');
-all_read('after a pause');
+all_read('after a pause', 0);
 
 # The ERP: a run that waits says why, and goes on; a wrong key is not tried by many.
 my $erp = ProductSync::Xorosoft->start(count => 3000);
