@@ -222,6 +222,35 @@ SELECT (SELECT sync.shop_pushed_stock('shop', variant_id, location_id, (local_va
 SELECT sync.shop_stock_merge(:run, 'shop', NULL);
 SELECT * FROM pg_temp.outbox WHERE path LIKE '%stock%';
 
+-- A sale begins and ends in the shop: its compare-at price comes and goes.  A price that goes is a person's.
+SELECT pg_temp.seen(20, '{"handle": "sale", "title": "Sale", "status": "active", "variants": {"201": {"sku": "SALE-0001", "price": 100, "currency": "USD"}}}');
+SELECT pg_temp.merge();
+SELECT pg_temp.changed(20, 'variants[201].compare_at_price', '120');
+SELECT pg_temp.changed(20, 'variants[201].price', '80');
+SELECT pg_temp.merge();
+SELECT trim_scale(price) AS price, trim_scale(compare_at_price) AS compare_at FROM sync.variant WHERE sku = 'SALE-0001';
+SELECT pg_temp.changed(20, 'variants[201].compare_at_price', NULL);
+SELECT pg_temp.changed(20, 'variants[201].price', '100');
+SELECT pg_temp.merge();
+SELECT trim_scale(price) AS price, trim_scale(compare_at_price) AS compare_at FROM sync.variant WHERE sku = 'SALE-0001';
+SELECT path, old_value, new_value FROM sync.product_change WHERE version = 3 AND path LIKE '%SALE%' ORDER BY path;
+SELECT pg_temp.changed(20, 'variants[201].price', NULL);
+SELECT pg_temp.merge();
+SELECT path, rule FROM sync.conflict WHERE path LIKE '%SALE%' AND state = 'open';
+SELECT pg_temp.changed(20, 'variants[201].price', '100');
+SELECT pg_temp.merge();
+
+-- A product that came from elsewhere after this run had looked for it is linked, not doubled, and compared at the next turn.
+SELECT pg_temp.seen(21, '{"handle": "both", "title": "In both", "vendor": "Theirs", "status": "active", "variants": {"211": {"sku": "BOTH-0001", "price": 7, "currency": "USD"}}}');
+INSERT INTO sync.product (handle, title, status) VALUES ('both', 'In both', 'active');
+INSERT INTO sync.variant (product_id, sku, price) SELECT id, 'BOTH-0001', 7 FROM sync.product WHERE handle = 'both';
+DELETE FROM sync.job;
+SELECT pg_temp.merge();
+SELECT kind, payload FROM sync.job;
+SELECT pg_temp.merge();
+SELECT count(*), max(vendor) AS vendor FROM sync.product WHERE title = 'In both';
+SELECT count(*) FROM sync.staging WHERE title = 'In both' AND kind = 'create';
+
 -- What a shop changes all at once is held before anything of it is merged.
 RESET ROLE;
 UPDATE sync.connection SET settings = '{"max_change_minimum": 0}' WHERE name = 'shop';

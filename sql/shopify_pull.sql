@@ -264,7 +264,10 @@ SELECT count(*) FROM mirror WHERE NOT gone;
 INSERT INTO sync.shopify_crawl (connection, mode, expected, products, rejected, started_at) VALUES ('shop', 'full', 6, 6, 1, now() + interval '1 hour') RETURNING id AS crawl \gset
 UPDATE sync.shopify_product SET crawl_id = :crawl WHERE remote_id NOT IN (1);
 SELECT sync.shopify_full_gone(:crawl, NULL);
-UPDATE sync.shopify_crawl SET rejected = 0, products = 5 WHERE id = :crawl;
+-- A product that is known to be there keeps no other one from being missed.
+UPDATE sync.shopify_crawl SET unusable = '{1}' WHERE id = :crawl;
+SELECT sync.shopify_full_gone(:crawl, NULL);
+UPDATE sync.shopify_crawl SET rejected = 0, unusable = '{}', products = 5 WHERE id = :crawl;
 SELECT sync.shopify_full_gone(:crawl, NULL);
 UPDATE sync.shopify_crawl SET products = 6 WHERE id = :crawl;
 UPDATE sync.shopify_product SET crawl_id = 0 WHERE remote_id IN (2, 3);

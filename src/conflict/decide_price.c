@@ -54,7 +54,8 @@ not_comparable(const DecideCase *c, DecideResult *result)
 	return false;
 }
 
-/* What holds of prices whichever side changed: no negative one, none taken away, none that became 0. */
+/* What holds of prices whichever side changed: no negative one, none taken away, none that became 0.  A compare-at price goes when a sale
+ * ends, so that one is taken away is for a person only where both changed. */
 bool
 price_checked(const DecideCase *c, DecideResult *result)
 {
@@ -79,9 +80,9 @@ price_checked(const DecideCase *c, DecideResult *result)
 		return decided(result, MANUAL, TAKE_NOTHING, "zero_price", "%s price is 0, the other side's is %s: 0 is never taken by itself",
 					   our_zero ? "the catalogue's" : "Shopify's",
 					   !(our_zero ? shopify : local) ? "not set" : NUMBER(our_zero ? theirs : ours));
-	if (local != shopify)
-		return fill_missing(c, result);
-	return false;
+	if (local == shopify || (had_value(c) && diff_text_is(decide_short_name(c->path), "compare_at_price")))
+		return false;
+	return fill_missing(c, result);
 }
 
 /* Whether one side has the product on sale and the other does not, or will. */
@@ -119,7 +120,7 @@ price_of(DecidePriceOf of, Decimal ours, Decimal theirs)
 	}
 }
 
-/* Decides between two prices above 0 that differ. */
+/* Decides between two prices above 0 that differ, or of which one is not there. */
 void
 decide_price(const DecideCase *c, DecideResult *result)
 {
@@ -131,6 +132,8 @@ decide_price(const DecideCase *c, DecideResult *result)
 	Decimal		of;
 	Decimal		apart;
 
+	if (fill_missing(c, result))
+		return;
 	if (!as_number(&c->local, &ours) || !as_number(&c->shopify, &theirs))
 	{
 		decided(result, MANUAL, TAKE_NOTHING, "not_a_number", "one side has no price");

@@ -96,6 +96,7 @@ BEGIN
 		changed bigint NOT NULL DEFAULT 0,
 		rejected bigint NOT NULL DEFAULT 0,
 		first_reject text,
+		unusable bigint[] NOT NULL DEFAULT '{}',
 		newest timestamptz,
 		watermark timestamptz,
 		events_since timestamptz,
@@ -118,6 +119,8 @@ BEGIN
 	COMMENT ON COLUMN sync.shopify_crawl.expected IS 'Products that a bulk operation''s result holds.';
 	COMMENT ON COLUMN sync.shopify_crawl.loads IS 'How often the result was loaded: its lines do not survive a crash.';
 	COMMENT ON COLUMN sync.shopify_crawl.wanted IS 'Products that are yet to be read one by one, since a page cut them short or an event says that they are gone.';
+	COMMENT ON COLUMN sync.shopify_crawl.rejected IS 'Products, and lines that belong to no product, that could not be used; first_reject says why the first was.';
+	COMMENT ON COLUMN sync.shopify_crawl.unusable IS 'Products that are in the shop and could not be used, by Shopify''s numbers: they stay here as they were.';
 	COMMENT ON COLUMN sync.shopify_crawl.read_at IS 'When the last page was read, or the result was loaded.';
 	COMMENT ON COLUMN sync.shopify_crawl.bulk_id IS 'The number in gid://shopify/BulkOperation/NUMBER.';
 

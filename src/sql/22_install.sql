@@ -134,6 +134,33 @@ BEGIN
 		RETURN NEW;
 	END
 	$$;
+	-- Where a connection's name is that no foreign key renames: jobs, what waits for people, history, kept tokens.  Before the row, so that who
+	-- works on a job of the connection is done with its old name; and after it, for jobs that came while this waited.
+	CREATE OR REPLACE FUNCTION sync.connection_renamed() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+	BEGIN
+		PERFORM FROM sync.job j
+		WHERE j.payload ->> 'connection' = OLD.name OR j.run_id IN (SELECT r.id FROM sync.run r WHERE r.connection = OLD.name) ORDER BY j.id FOR UPDATE;
+		UPDATE sync.job j
+		SET payload = j.payload || jsonb_build_object('connection', NEW.name),
+			key = CASE WHEN j.key = OLD.name OR starts_with(j.key, OLD.name || '/') THEN NEW.name || substr(j.key, length(OLD.name) + 1) ELSE j.key END
+		WHERE j.payload ->> 'connection' = OLD.name;
+		IF TG_WHEN = 'BEFORE' THEN
+			RETURN NEW;
+		END IF;
+		UPDATE sync.staging s SET connection = NEW.name WHERE s.connection = OLD.name;
+		UPDATE sync.conflict c SET connection = NEW.name WHERE c.connection = OLD.name;
+		UPDATE sync.decision_log d SET connection = NEW.name WHERE d.connection = OLD.name;
+		UPDATE sync.webhook_event e SET connection = NEW.name WHERE e.connection = OLD.name;
+		UPDATE sync.product_version v SET source = NEW.name WHERE v.source = OLD.name;
+		UPDATE sync.match_label l SET supplier = NEW.name WHERE l.supplier = OLD.name;
+		IF to_regprocedure('sync.token_drop(text)') IS NOT NULL THEN
+			EXECUTE 'SELECT sync.token_drop($1), sync.token_drop($2)' USING OLD.name, NEW.name;
+		END IF;
+		RETURN NULL;
+	END
+	$$;
+	REVOKE ALL ON FUNCTION sync.connection_renamed() FROM PUBLIC;
 	CREATE OR REPLACE FUNCTION sync.setting_guard() RETURNS trigger
 	LANGUAGE plpgsql SET search_path = '' AS $$
 	BEGIN
@@ -174,6 +201,10 @@ BEGIN
 	$$;
 	CREATE OR REPLACE TRIGGER connection_guard BEFORE INSERT OR UPDATE ON sync.connection
 		FOR EACH ROW EXECUTE FUNCTION sync.connection_guard();
+	CREATE OR REPLACE TRIGGER connection_renamed_1 BEFORE UPDATE OF name ON sync.connection
+		FOR EACH ROW WHEN (OLD.name <> NEW.name) EXECUTE FUNCTION sync.connection_renamed();
+	CREATE OR REPLACE TRIGGER connection_renamed_2 AFTER UPDATE OF name ON sync.connection
+		FOR EACH ROW WHEN (OLD.name <> NEW.name) EXECUTE FUNCTION sync.connection_renamed();
 	CREATE OR REPLACE TRIGGER setting_guard BEFORE INSERT OR UPDATE ON sync.setting
 		FOR EACH ROW EXECUTE FUNCTION sync.setting_guard();
 END

@@ -569,13 +569,17 @@ DECLARE
 	warned boolean := false;
 BEGIN
 	LOOP
-		SELECT r.state::text AS state, r.active OR EXISTS (SELECT FROM sync.job j WHERE j.run_id = r.id) AS busy INTO run
+		SELECT r.state::text AS state, r.active OR EXISTS (SELECT FROM sync.job j WHERE j.run_id = r.id) AS busy,
+			   r.xmin = pg_current_xact_id_if_assigned()::xid AS unseen INTO run
 		FROM sync.run r WHERE r.id = run_id;
 		IF NOT FOUND THEN
 			RAISE EXCEPTION 'there is no run %', run_id
 				USING ERRCODE = 'no_data_found', HINT = 'A run is visible to others once the transaction that started it has committed.';
 		ELSIF NOT run.busy THEN
 			RETURN run.state;
+		ELSIF run.unseen THEN
+			RAISE EXCEPTION 'run % was started in this transaction, so no worker sees it yet', run_id
+				USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Start it in one statement and wait for it in the next, outside of a transaction block.';
 		ELSIF clock_timestamp() >= deadline THEN
 			RAISE EXCEPTION 'run % is still % after %', run_id, run.state, timeout USING ERRCODE = 'query_canceled';
 		ELSIF NOT warned AND clock_timestamp() > deadline - timeout + interval '3 seconds'
@@ -594,7 +598,7 @@ $$;
 ALTER FUNCTION @extschema@.sync_wait(bigint, interval) OWNER TO sync_worker;
 GRANT EXECUTE ON FUNCTION @extschema@.sync_wait(bigint, interval) TO sync_viewer;
 COMMENT ON FUNCTION @extschema@.sync_wait(bigint, interval) IS
-'Waits until a run rests: manual_review, complete, rejected, held, cancelled, or error with no try left. Returns that state. Errors: P0002 no such run, 57014 still busy after the timeout. Start the run in a transaction of its own: workers see only what is committed.';
+'Waits until a run rests: manual_review, complete, rejected, held, cancelled, or error with no try left. Returns that state. Errors: P0002 no such run, 57014 still busy after the timeout, 55000 the run was started in this transaction: workers see only what is committed.';
 
 -- Whether anybody works on the queue: some session holds an owner's lock, or the coordinator is there.
 CREATE FUNCTION sync.engine_present() RETURNS boolean

@@ -107,7 +107,7 @@ $$;
 -- What cannot be used is counted and told of.
 CREATE FUNCTION sync.shopify_nodes_write(connection text, crawl_id bigint, as_of timestamptz, nodes jsonb,
 	OUT seen bigint, OUT written bigint, OUT changed bigint, OUT rejected bigint, OUT first_reject text, OUT newest timestamptz, OUT cut bigint[],
-	OUT levels bigint)
+	OUT levels bigint, OUT unusable bigint[])
 LANGUAGE plpgsql SET search_path = '' SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
@@ -133,12 +133,14 @@ BEGIN
 		   array_agg(m.stock) FILTER (WHERE m.document IS NOT NULL) AS stocks,
 		   max(m.at) FILTER (WHERE m.id IS NOT NULL) AS newest, count(*) FILTER (WHERE m.error IS NOT NULL) AS rejected,
 		   (array_agg(m.error ORDER BY m.no) FILTER (WHERE m.error IS NOT NULL))[1] AS first_reject,
+		   array_agg(m.id) FILTER (WHERE m.error IS NOT NULL AND m.id IS NOT NULL) AS unusable,
 		   array_agg(DISTINCT m.id) FILTER (WHERE m.is_cut AND m.error IS NULL) AS cut
 	INTO part FROM made m;
 	seen := part.seen;
 	rejected := part.rejected;
 	first_reject := part.first_reject;
 	newest := part.newest;
+	unusable := coalesce(part.unusable, '{}');
 	cut := coalesce(part.cut, '{}');
 	mirror := sync.shopify_mirror_write(shopify_nodes_write.connection, shopify_nodes_write.crawl_id, as_of, coalesce(part.ids, '{}'), part.at,
 										part.documents, part.variants, part.stocks);
@@ -195,13 +197,16 @@ DECLARE
 	why text;
 BEGIN
 	SELECT * INTO crawl FROM sync.shopify_crawl c WHERE c.id = shopify_full_gone.crawl_id;
-	-- A row that was written since the reading began is there, whatever the reading says.
-	SELECT array_agg(m.remote_id) FILTER (WHERE m.crawl_id IS DISTINCT FROM crawl.id AND m.seen_at < crawl.started_at), count(*)
+	-- A row that was written since the reading began is there, whatever the reading says; so is one that the reading saw and could not use.
+	SELECT array_agg(m.remote_id) FILTER (WHERE m.crawl_id IS DISTINCT FROM crawl.id AND m.seen_at < crawl.started_at
+											AND m.remote_id <> ALL (crawl.unusable)), count(*)
 	INTO missing, known FROM sync.shopify_product m WHERE m.connection = crawl.connection AND m.gone_since IS NULL;
 	IF missing IS NULL THEN
 		RETURN;
 	END IF;
-	why := CASE WHEN crawl.rejected > 0 THEN format('%s products of the reading could not be used', crawl.rejected)
+	why := CASE WHEN crawl.rejected > cardinality(crawl.unusable)
+				THEN format('%s lines of the reading could not be used, which may be theirs', crawl.rejected - cardinality(crawl.unusable))
+					 || coalesce('; the first: ' || crawl.first_reject, '')
 				WHEN crawl.products <> crawl.expected THEN format('%s of %s products were read', crawl.products, crawl.expected)
 				WHEN cardinality(missing) > greatest(1, known * sync.setting_value(crawl.connection, 'mirror_shrink_limit')::numeric)
 				THEN 'that is more than mirror_shrink_limit allows; an app that lost a permission looks like this' END;

@@ -103,7 +103,7 @@ BEGIN
 	END IF;
 	written := sync.shopify_nodes_write(crawl.connection, crawl.id, asked_at, page -> 'nodes');
 	UPDATE sync.shopify_crawl c SET pages = c.pages + 1, products = c.products + written.seen, changed = c.changed + written.changed,
-		rejected = c.rejected + written.rejected, first_reject = coalesce(c.first_reject, written.first_reject),
+		rejected = c.rejected + written.rejected, first_reject = coalesce(c.first_reject, written.first_reject), unusable = c.unusable || written.unusable,
 		newest = greatest(c.newest, written.newest), cursor = next_cursor, chain = c.chain + written.seen,
 		wanted = ARRAY(SELECT DISTINCT w FROM unnest(c.wanted || written.cut) w), read_at = CASE WHEN NOT more THEN clock_timestamp() END
 	WHERE c.id = crawl.id RETURNING c.* INTO crawl;
@@ -257,13 +257,18 @@ BEGIN
 		product := sync.shopify_product_join(job.payload -> 'product', product);
 		written := sync.shopify_nodes_write(job.connection, (job.payload ->> 'crawl_id')::bigint, sync.shopify_asked_at(job.payload),
 			jsonb_build_array(product));
-		IF written.rejected > 0 THEN
+		IF written.rejected > 0 AND job.payload ? 'crawl_id' THEN
+			-- As if a page had shown it whole: the others do not wait for it.
+			UPDATE sync.shopify_crawl c SET rejected = c.rejected + 1, first_reject = coalesce(c.first_reject, written.first_reject),
+				unusable = c.unusable || job.remote_id
+			WHERE c.id = (job.payload ->> 'crawl_id')::bigint;
+		ELSIF written.rejected > 0 THEN
 			outcome := 'fail';
 			error := jsonb_build_object('class', 'validation', 'message', 'it cannot be used: ' || written.first_reject);
 			RETURN;
 		END IF;
 		due := written.changed;
-		counts := jsonb_build_object('fetched', 1, 'changed', due);
+		counts := jsonb_build_object('fetched', 1, 'changed', due, 'rejected', written.rejected);
 	END IF;
 	IF job.payload ? 'crawl_id' THEN
 		UPDATE sync.shopify_crawl c SET wanted = array_remove(c.wanted, job.remote_id), changed = c.changed + due

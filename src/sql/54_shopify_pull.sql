@@ -463,7 +463,8 @@ BEGIN
 	IF crawl.rejected > 0 THEN
 		PERFORM sync.notify(run_id, 'warning', 'shopify_rejects',
 			format('%s products of "%s" could not be used; the first: %s', crawl.rejected, crawl.connection, crawl.first_reject),
-			jsonb_build_object('connection', crawl.connection, 'crawl_id', crawl.id));
+			jsonb_build_object('connection', crawl.connection, 'crawl_id', crawl.id, 'products', crawl.unusable[1:100], 'hint',
+				'They stay here as they were. Correct them in the shop, which has them read again; where nothing is wrong there, report it.'));
 	END IF;
 	IF crawl.mode = 'full' THEN
 		PERFORM sync.shopify_full_gone(crawl.id, run_id);

@@ -220,7 +220,7 @@ BEGIN
 	base := (SELECT c.base_url FROM sync.connection c WHERE c.name = crawl.connection);
 	outcome := 'done';
 	IF operation ->> 'status' = 'COMPLETED' AND roots IS NOT NULL AND objects IS NOT NULL AND (address IS NOT NULL OR objects = 0) THEN
-		UPDATE sync.shopify_crawl c SET expected = roots, products = 0, rejected = 0, read_at = CASE WHEN address IS NULL THEN clock_timestamp() END
+		UPDATE sync.shopify_crawl c SET expected = roots, products = 0, rejected = 0, unusable = '{}', read_at = CASE WHEN address IS NULL THEN clock_timestamp() END
 		WHERE c.id = crawl.id;
 		UPDATE sync.run_phase p SET total = roots, done = 0, message = NULL WHERE p.run_id = crawl.run_id AND p.ended_at IS NULL;
 		IF address IS NULL THEN
@@ -358,7 +358,7 @@ BEGIN
 			CONTINUE;
 		END IF;
 		UPDATE sync.shopify_crawl c SET read_at = clock_timestamp(), expected = loaded.products, products = 0, rejected = loaded.rejected,
-			first_reject = loaded.first_reject
+			first_reject = loaded.first_reject, unusable = '{}'
 		WHERE c.id = job.id;
 		PERFORM sync.shopify_bulk_ranges(job.id);
 	END LOOP;
@@ -433,7 +433,8 @@ BEGIN
 			coalesce(o.metafields, '{}'), currency) d)
 	SELECT count(*) AS n, count(p.error) AS rejected, min(p.error) AS first_reject, array_agg(p.id) FILTER (WHERE p.error IS NULL) AS ids,
 		   array_agg(p.at) FILTER (WHERE p.error IS NULL) AS at, array_agg(p.document) FILTER (WHERE p.error IS NULL) AS documents,
-		   array_agg(p.variants) FILTER (WHERE p.error IS NULL) AS variants, array_agg(p.stock) FILTER (WHERE p.error IS NULL) AS stocks
+		   array_agg(p.variants) FILTER (WHERE p.error IS NULL) AS variants, array_agg(p.stock) FILTER (WHERE p.error IS NULL) AS stocks,
+		   array_agg(p.id) FILTER (WHERE p.error IS NOT NULL) AS unusable
 	INTO part FROM product p;
 	IF part.n = 0 THEN
 		RETURN '{}';
@@ -442,7 +443,7 @@ BEGIN
 										 part.variants, part.stocks);
 	PERFORM sync.shopify_product_fetch(crawl.connection, u) FROM unnest(written.unsure) u;
 	UPDATE sync.shopify_crawl c SET products = c.products + part.n, changed = c.changed + written.changed, rejected = c.rejected + part.rejected,
-		first_reject = coalesce(c.first_reject, part.first_reject)
+		first_reject = coalesce(c.first_reject, part.first_reject), unusable = c.unusable || coalesce(part.unusable, '{}')
 	WHERE c.id = crawl.id;
 	RETURN jsonb_build_object('done', part.n, 'products', part.n, 'changed', written.changed, 'rejected', part.rejected);
 END

@@ -223,6 +223,7 @@ DECLARE
 	products sync.merge_product[];
 	linked sync.merge_product[];
 	fields sync.merge_field[];
+	late bigint[];
 	counts jsonb;
 BEGIN
 	SELECT * INTO taken FROM sync.shop_merge_take(shop_merge_range.connection, from_id, to_id);
@@ -249,8 +250,13 @@ BEGIN
 		counts := sync.counts_add(counts, sync.shop_stock_merge(shop_merge_range.run_id, shop_merge_range.connection,
 			ARRAY(SELECT p.product_id FROM unnest(linked) p)));
 	END IF;
+	-- What was linked only now, to a product that nobody has locked, is compared by a job that locks it.
+	late := ARRAY(SELECT p.mirror_id FROM unnest(products) p
+		JOIN sync.product_listing l ON l.connection = shop_merge_range.connection AND l.remote_id = p.remote_id AND l.merged_at IS NULL
+		WHERE p.product_id IS NULL);
+	PERFORM sync.job_enqueue('shopify_merge', shop_merge_range.run_id, jsonb_build_object('from', from_id, 'to', to_id)) WHERE late <> '{}';
 	-- One whose link waits for a person is due again once that is decided.
-	UPDATE sync.shopify_product m SET merge_due = false WHERE m.id = ANY (taken.ids);
+	UPDATE sync.shopify_product m SET merge_due = false WHERE m.id = ANY (taken.ids) AND m.id <> ALL (late);
 	PERFORM sync.analyze_grown();
 	RETURN counts;
 END

@@ -259,6 +259,7 @@ DECLARE
 	taken text[];
 	fresh sync.merge_product[];
 	doubtful sync.merge_product[];
+	linked bigint[];
 	part jsonb;
 	counts jsonb := '{}';
 	product sync.merge_product;
@@ -281,6 +282,7 @@ BEGIN
 			-- One of them cannot be: each by itself, and that one to a person.
 			IF cardinality(fresh) = 1 THEN
 				doubtful := doubtful || fresh;
+				taken := sync.skus_present(ARRAY(SELECT p.shop FROM unnest(fresh) p));
 			ELSE
 				FOREACH product IN ARRAY fresh LOOP
 					part := sync.shop_create(shop_create.run_id, shop_create.connection, ARRAY[product]);
@@ -289,7 +291,11 @@ BEGIN
 			END IF;
 		END;
 	END IF;
-	RETURN sync.counts_add(counts, jsonb_build_object('staged', sync.shop_stage_creates(shop_create.run_id, shop_create.connection, doubtful, taken)));
+	-- Another shop or a feed may have brought the product since this run looked for it: then it is that one.
+	linked := sync.link_exact(shop_create.connection, ARRAY(SELECT p.mirror_id FROM unnest(doubtful) p WHERE p.shop -> 'variants' ?| taken));
+	doubtful := ARRAY(SELECT p FROM unnest(doubtful) p WHERE p.mirror_id <> ALL (linked));
+	RETURN sync.counts_add(counts, jsonb_build_object('linked', cardinality(linked),
+		'staged', sync.shop_stage_creates(shop_create.run_id, shop_create.connection, doubtful, taken)));
 END
 $$;
 

@@ -81,12 +81,25 @@ LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' 
 DECLARE
 	rules jsonb;
 	differing sync.merge_stock[];
+	held sync.merge_stock[];
+	free bigint[];
 	levels sync.merge_stock[];
 	counts jsonb;
 BEGIN
 	-- One merge of a connection's stock at a time, so that a level is never decided twice.
 	PERFORM pg_advisory_xact_lock(hashtextextended('product_sync.stock ' || shop_stock_merge.connection, 0));
 	differing := ARRAY(SELECT d FROM sync.stock_differing(shop_stock_merge.connection, product_ids) d);
+	IF product_ids IS NULL THEN
+		-- Who holds a variant may wait for the lock above, or merge another shop's stock of it: that one is compared a second later.
+		free := ARRAY(SELECT v.id FROM sync.variant v WHERE v.id IN (SELECT d.variant_id FROM unnest(differing) d)
+					  ORDER BY v.id FOR NO KEY UPDATE SKIP LOCKED);
+		held := ARRAY(SELECT d FROM unnest(differing) d WHERE d.variant_id <> ALL (free));
+		IF held <> '{}' THEN
+			differing := ARRAY(SELECT d FROM unnest(differing) d WHERE d.variant_id = ANY (free));
+			PERFORM sync.job_enqueue('shopify_stock_merge', shop_stock_merge.run_id, jsonb_build_object('connection', shop_stock_merge.connection),
+				concat_ws('/', shop_stock_merge.connection, shop_stock_merge.run_id), clock_timestamp() + interval '1 second');
+		END IF;
+	END IF;
 	IF differing = '{}' THEN
 		RETURN '{}';
 	END IF;

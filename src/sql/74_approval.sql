@@ -366,16 +366,27 @@ CREATE FUNCTION sync.decide_where(filter jsonb, decision text, note text, dry_ru
 								  OUT entries bigint, OUT fields bigint, OUT already bigint, OUT refused bigint)
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
+	-- Approving an entry again that was found stale takes back what somebody has done since: nobody means that who does not say so.
+	keeps_stale boolean := decision = 'approved' AND NOT coalesce(filter -> 'flags' ? 'stale', false);
 	ids bigint[];
+	stale bigint[];
 BEGIN
 	IF dry_run IS NULL THEN
 		RAISE EXCEPTION 'dry_run must be true or false, not null' USING ERRCODE = 'null_value_not_allowed';
 	END IF;
-	EXECUTE 'SELECT array_agg(s.id) FROM sync.staging s WHERE s.state = ''open'' AND ' || sync.staging_condition(filter) INTO ids;
+	EXECUTE 'SELECT array_agg(s.id) FILTER (WHERE NOT t.kept), array_agg(s.id) FILTER (WHERE t.kept) FROM sync.staging s'
+		|| ' CROSS JOIN LATERAL (SELECT $1 AND s.decision = ''pending'' AND s.flags @> ''{stale}'' AS kept) t WHERE s.state = ''open'' AND '
+		|| sync.staging_condition(filter)
+	INTO ids, stale USING keeps_stale;
 	PERFORM set_config('sync.decided_by_filter', 'true', true);
 	SELECT d.* INTO entries, fields, already, refused
 	FROM sync.decide(coalesce(ids, '{}'), decision, note, dry_run, sync.path_pattern(filter ->> 'path')) d;
 	PERFORM set_config('sync.decided_by_filter', '', true);
+	IF stale <> '{}' THEN
+		refused := refused + cardinality(stale);
+		RAISE NOTICE '% stale entries are not approved: their products have changed since they were staged', cardinality(stale)
+			USING HINT = 'Look at their fields, then approve them by sync_approve(), or with "flags": ["stale"] in the filter.';
+	END IF;
 END
 $$;
 GRANT EXECUTE ON FUNCTION sync.decide_where(jsonb, text, text, boolean) TO sync_approver;
@@ -415,6 +426,6 @@ COMMENT ON FUNCTION @extschema@.sync_approve(bigint[], text) IS
 COMMENT ON FUNCTION @extschema@.sync_reject(bigint[], text) IS
 'Rejects staging entries by id, the same as setting their decision; note is kept with them. Returns the counts of sync_approve(). A rejected value is not staged again until the feed''s value changes. Rejecting an update as a whole also says that its match was wrong; where it was right, set match_correct to true beside it, or reject its fields.';
 COMMENT ON FUNCTION @extschema@.sync_approve_where(jsonb, text, boolean) IS
-'Approves all open entries that a filter selects; dry_run only counts. Keys, all of which must hold: run_id, connection, kind (create, update), min_confidence and max_confidence (0 to 1), method, sku and title (LIKE patterns), vendor, paths (only entries all of whose changed fields are among these; * stands for anything, as in variants[*].price), flags and without_flags (lists), max_price_change (share of the old price). With path only fields of that path are approved. Example: SELECT * FROM sync_approve_where(''{"run_id": 7, "min_confidence": 0.9, "without_flags": ["stale"]}'', dry_run => true). Errors: 22023 unknown key or wrong type, 22004 dry_run is null.';
+'Approves all open entries that a filter selects; dry_run only counts. Keys, all of which must hold: run_id, connection, kind (create, update), min_confidence and max_confidence (0 to 1), method, sku and title (LIKE patterns), vendor, paths (only entries all of whose changed fields are among these; * stands for anything, as in variants[*].price), flags and without_flags (lists), max_price_change (share of the old price). With path only fields of that path are approved. Entries flagged stale, whose product was changed after they were approved, are refused unless flags names stale. Example: SELECT * FROM sync_approve_where(''{"run_id": 7, "min_confidence": 0.9, "without_flags": ["shared_match"]}'', dry_run => true). Errors: 22023 unknown key or wrong type, 22004 dry_run is null.';
 COMMENT ON FUNCTION @extschema@.sync_reject_where(jsonb, text, boolean) IS
 'Rejects all open entries, or with the key path their fields, that a filter selects; see sync_approve_where().';
