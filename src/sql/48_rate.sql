@@ -12,14 +12,17 @@
 -- Who comes first.  Each class leaves a part of the bucket to those before it, and nobody reserves further ahead than a moment, so what is
 -- urgent finds points however long the queue of the rest is.  A dear request would never find enough beside many cheap ones: it saves up,
 -- and until it has its points nobody takes any who came after it in its class, or is of a later one.  Of a long queue each job comes back when its turn may have come
--- (ten times as often as by what is reserved, since most requests cost less than that), not all of them every moment.
+-- (ten times as often as by what is reserved, since most requests cost less than that), not all of them every moment; those that nobody took
+-- yet are put off with it, so that a worker is free for another shop at once.
 
 CREATE FUNCTION sync.install_part_48_rate() RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
 BEGIN
-	ALTER TABLE sync.rate_limit ADD COLUMN IF NOT EXISTS others_per_second numeric NOT NULL DEFAULT 0, ADD COLUMN IF NOT EXISTS told_of timestamptz,
-		ADD COLUMN IF NOT EXISTS saving_job bigint, ADD COLUMN IF NOT EXISTS saving_class integer, ADD COLUMN IF NOT EXISTS saving_until timestamptz,
-		ADD COLUMN IF NOT EXISTS queued_until timestamptz[] NOT NULL DEFAULT '{}';
+	IF NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = 'sync.rate_limit'::regclass AND a.attname = 'others_per_second') THEN
+		ALTER TABLE sync.rate_limit ADD COLUMN others_per_second numeric NOT NULL DEFAULT 0, ADD COLUMN told_of timestamptz,
+			ADD COLUMN saving_job bigint, ADD COLUMN saving_class integer, ADD COLUMN saving_until timestamptz,
+			ADD COLUMN queued_until timestamptz[] NOT NULL DEFAULT '{}';
+	END IF;
 	COMMENT ON COLUMN sync.rate_limit.others_per_second IS 'Points that other clients of the bucket seem to take in a second.';
 	COMMENT ON COLUMN sync.rate_limit.told_of IS 'When the request was sent whose answer told the level: answers to older ones no longer do.';
 	COMMENT ON COLUMN sync.rate_limit.saving_job IS 'A dear request for which points are saved up, until saving_until: jobs of later classes, and later ones of its own, wait.';
@@ -108,6 +111,27 @@ BEGIN
 END
 $$;
 
+-- Puts off what else is due of the same kinds, classes and connection as some jobs that have to wait: one after the other, at most for so long.
+-- changes: of their payloads.  Returns how many.
+CREATE FUNCTION sync.jobs_put_off(connection text, like_jobs bigint[], present timestamptz, first interval, step interval, longest interval,
+	changes jsonb DEFAULT '{}') RETURNS bigint
+LANGUAGE plpgsql SET search_path = '' AS $$
+#variable_conflict use_column
+DECLARE
+	n bigint;
+BEGIN
+	WITH due AS MATERIALIZED (
+		SELECT w.id FROM (SELECT DISTINCT l.kind, l.class FROM sync.job l WHERE l.id = ANY (like_jobs)) k
+		JOIN sync.job w ON w.kind = k.kind AND w.class = k.class
+		WHERE w.lease_owner IS NULL AND w.run_at <= present AND w.payload ->> 'connection' = jobs_put_off.connection AND w.id <> ALL (like_jobs)
+		ORDER BY w.run_at, w.id FOR UPDATE OF w SKIP LOCKED)
+	UPDATE sync.job j SET run_at = present + least(first + d.no * step, greatest(first, longest)), payload = j.payload || changes
+	FROM (SELECT u.id, row_number() OVER () AS no FROM due u) d WHERE j.id = d.id;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	RETURN n;
+END
+$$;
+
 -- Reserves points for jobs, the most urgent first: start_in says in how many seconds a job may be sent, or, where it is NULL, retry_in when it
 -- shall ask again.  present: a test's clock.
 CREATE FUNCTION sync.points_reserve(connection text, job_ids bigint[], costs numeric[], present timestamptz DEFAULT NULL)
@@ -124,8 +148,12 @@ DECLARE
 	pause float8;
 	seconds float8;
 	turn timestamptz;
+	waiting bigint[];
+	late record;
+	step interval;
 BEGIN
 	present := bucket.points_at;
+	SELECT NULL::bigint AS id, NULL::integer AS class, NULL::numeric AS cost INTO late;
 	pause := greatest(extract(epoch FROM bucket.paused_until - present), 0);
 	FOR ask IN
 		SELECT a.id, coalesce(j.class, 3) AS class, a.cost FROM unnest(job_ids, costs) WITH ORDINALITY AS a (id, cost, no)
@@ -162,9 +190,18 @@ BEGIN
 				bucket.queued_until[ask.class] := turn + make_interval(secs => (ask.cost / rate / 10)::float8);
 			END IF;
 			retry_in := extract(epoch FROM turn - present);
+			waiting := CASE WHEN ask.class = late.class THEN waiting ELSE '{}' END || ask.id;
+			late := ask;
 		END IF;
 		RETURN NEXT;
 	END LOOP;
+	-- Of the latest class that has to wait, nobody else need ask now.
+	IF late.id IS NOT NULL THEN
+		step := make_interval(secs => (late.cost / rate / 10)::float8);
+		turn := greatest(turn, bucket.queued_until[late.class]);
+		bucket.queued_until[late.class] := least(greatest(turn, present + longest_wait),
+			turn + step * sync.jobs_put_off(points_reserve.connection, waiting, present, turn - present, step, longest_wait));
+	END IF;
 	UPDATE sync.rate_limit l SET points_available = bucket.points_available, points_maximum = bucket.points_maximum, points_at = present,
 		points_per_second = bucket.points_per_second, saving_job = bucket.saving_job, saving_class = bucket.saving_class,
 		saving_until = bucket.saving_until, queued_until = bucket.queued_until

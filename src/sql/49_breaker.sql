@@ -104,6 +104,7 @@ DECLARE
 	breaker sync.breaker;
 	present timestamptz;
 	probe bigint;
+	refused bigint[];
 BEGIN
 	allowed := job_ids;
 	PERFORM FROM sync.breaker b
@@ -130,7 +131,10 @@ BEGIN
 			UPDATE sync.breaker b SET state = 'half_open', probe_job = probe, probe_until = breaker.probe_until
 			WHERE b.endpoint = breaker.endpoint;
 		END IF;
-		PERFORM sync.breaker_hold(breaker_gate.connection, ARRAY(SELECT i FROM unnest(job_ids) i WHERE i <> ALL (allowed)));
+		refused := ARRAY(SELECT i FROM unnest(job_ids) i WHERE i <> ALL (allowed));
+		PERFORM sync.breaker_hold(breaker_gate.connection, refused);
+		-- Nor can those that nobody took yet: so a worker is free for others at once.
+		PERFORM sync.jobs_put_off(breaker_gate.connection, job_ids, present, wait, interval '0', wait, jsonb_build_object('held', breaker_gate.connection));
 	END IF;
 	UPDATE sync.job j SET payload = j.payload - 'held' WHERE j.id = ANY (allowed) AND j.payload ? 'held';
 END
