@@ -90,17 +90,19 @@ SELECT api_version FROM sync.shopify_shop WHERE connection = 'shop';
 
 -- A scope that is missing pauses the shop, with its name; nothing is sent until somebody looks.
 SELECT a.* FROM answers n, answer('shop', n.result, n.body) a WHERE n.no = 6;
-SELECT paused_reason FROM sync.shopify_shop WHERE connection = 'shop';
-SELECT DISTINCT op, wait FROM schedule('shop', 1);
+SELECT sync.paused('shop');
+SELECT DISTINCT op, wait BETWEEN 300 AND 600 AS minutes FROM schedule('shop', 1);
 SELECT sync_run_shopify_down('auto', 'shop');
+SELECT sync_resume('shop');
 SELECT sync_shopify_resume('shop');
-SELECT sync_shopify_resume('shop');
-SELECT sync_shopify_resume('none');
+SELECT sync_resume('none');
+UPDATE sync.rate_limit SET paused_until = NULL;
 SELECT DISTINCT op FROM schedule('shop', 1);
 
 -- The grant: jobs wait while a token is fetched, and a 401 has it renewed once.
 SELECT sync.job_enqueue('shopify_product', NULL, '{"connection": "granted", "remote_id": 1}');
-SELECT sync.shopify_gate('granted'), sync.shopify_gate('granted');
+SELECT * FROM sync.shopify_gate('granted', '{1, 2}');
+SELECT instead FROM sync.shopify_gate('granted', '{1, 2}');
 SELECT count(*) FROM sync.job WHERE kind = 'shopify_token';
 SELECT r.request FROM sync.request_shopify_token((SELECT array_agg(id) FROM sync.job WHERE kind = 'shopify_token')) r;
 CREATE FUNCTION token(result jsonb, body text) RETURNS TABLE (outcome text, message text) LANGUAGE sql AS $$
@@ -113,10 +115,82 @@ SELECT scopes, token_expires_at - now() > interval '23 hours' AS expires, token_
 SELECT a.outcome, a.verdict FROM answers n, answer('granted', n.result, n.body) a WHERE n.no = 11;
 SELECT token_expires_at FROM sync.shopify_shop WHERE connection = 'granted';
 SELECT a.outcome, a.verdict FROM answers n, answer('granted', n.result, n.body) a WHERE n.no = 11;
-SELECT paused_reason FROM sync.shopify_shop WHERE connection = 'granted';
-SELECT sync_shopify_resume('granted');
+SELECT sync.paused('granted');
+SELECT sync_resume('granted');
 SELECT * FROM token('{"ok": false, "status": 400, "class": "permanent"}', '{"error": "invalid_client", "error_description": "Client authentication failed"}');
 SELECT kind, message FROM sync.notification ORDER BY id;
+
+-- A shop that fails: five failures in a row, and its jobs wait without cost; the fetching of a token is a probe as good as any.
+SELECT n, a.outcome, a.wait >= 30 AS long FROM generate_series(1, 6) n, answer('shop', '{"ok": false, "status": 502, "class": "network", "message": "POST: status 502"}', repeat(' ', n)) a;
+SELECT state, failures, last_error ->> 'message' AS last FROM sync.breaker WHERE endpoint = 'shop';
+SELECT DISTINCT op FROM schedule('shop', 1);
+UPDATE sync.breaker SET retry_at = now();
+SELECT op, count(*) FROM schedule('shop', 1) GROUP BY op ORDER BY op;
+SELECT a.outcome FROM answer('shop', '{"ok": true, "status": 200}', '{"data": {}}') a;
+SELECT state FROM sync.breaker WHERE endpoint = 'shop';
+-- A page in place of data is tried again, but says nothing of the shop; a refusal says that it is there.
+SELECT n, a.outcome FROM generate_series(1, 6) n, answer('shop', '{"ok": true, "status": 200}', '<html>' || repeat(' ', n)) a WHERE n IN (1, 6);
+SELECT state, failures FROM sync.breaker WHERE endpoint = 'shop';
+SELECT sync_resume('granted') IS NOT NULL;
+SELECT count(sync.breaker_told('granted', 0, 'down')) FROM generate_series(1, 5);
+SELECT allowed, instead ->> 'op' AS op, (instead ->> 'retry_in')::float8 > 25 AS long FROM sync.shopify_gate('granted', '{1}');
+UPDATE sync.shopify_shop SET token_expires_at = NULL, token_renew_at = NULL;
+UPDATE sync.breaker SET retry_at = now();
+SELECT * FROM sync.shopify_gate('granted', '{1}');
+SELECT r.request ->> 'op' AS op FROM sync.request_shopify_token((SELECT array_agg(id) FROM sync.job WHERE kind = 'shopify_token')) r;
+SELECT state, probe_job = (SELECT min(id) FROM sync.job WHERE kind = 'shopify_token') AS token FROM sync.breaker WHERE endpoint = 'granted';
+SELECT allowed, instead ->> 'op' AS op, (instead ->> 'retry_in')::float8 > 25 AS long FROM sync.shopify_gate('granted', '{1}');
+SELECT * FROM token('{"ok": true, "status": 200, "kept": true}', '{"scope": "read_products", "expires_in": 86399}');
+SELECT state FROM sync.breaker WHERE endpoint = 'granted';
+
+-- What requests cost is remembered by operation and shape, for a while.
+UPDATE sync.rate_limit SET points_available = 2000, points_at = clock_timestamp(), paused_until = NULL, saving_until = NULL, others_per_second = 0;
+SELECT sync.cost_expected('shop', 'products', '100/20', 281);
+SELECT s.request ? 'start_at' AS sent
+FROM (SELECT min(id) AS id FROM sync.job WHERE payload ->> 'connection' = 'shop') m, sync.shopify_schedule('shop', ARRAY[m.id], '{"{}"}', '{281}', '{products}', '{100/20}') s;
+SELECT payload ->> 'operation' AS operation, payload ->> 'shape' AS shape, payload ->> 'points' AS points FROM sync.job WHERE id = (SELECT min(id) FROM sync.job WHERE payload ->> 'connection' = 'shop');
+SELECT a.outcome FROM answer('shop', '{"ok": true, "status": 200}', '{"data": {}, "extensions": {"cost": {"requestedQueryCost": 305, "actualQueryCost": 12, "throttleStatus": {"maximumAvailable": 2000, "currentlyAvailable": 1900, "restoreRate": 100}}}}') a;
+SELECT sync.cost_expected('shop', 'products', '100/20', 281), sync.cost_expected('shop', 'products', '50/20', 281), sync.cost_expected('granted', 'products', '100/20', 281);
+SELECT sync.cost_told('shop', 'products', '100/20', 300), sync.cost_told('shop', NULL, 'x', 1), sync.cost_told('shop', 'x', 'y', NULL);
+SELECT operation, shape, cost FROM sync.shopify_cost_seen;
+UPDATE sync.shopify_cost_seen SET seen_at = now() - interval '25 hours';
+SELECT sync.cost_expected('shop', 'products', '100/20', 281);
+
+-- Publications are asked for where the app may see them; a scope that it lacks for them alone stops nothing.
+SELECT sync.shopify_denied(convert_to(b, 'UTF8'), 'publications') FROM (VALUES ('{"data": null, "errors": [{"path": ["publications"], "extensions": {"code": "ACCESS_DENIED"}}]}'),
+	('{"errors": [{"path": ["publications"], "extensions": {"code": "ACCESS_DENIED"}}, {"path": ["locations"], "extensions": {"code": "ACCESS_DENIED"}}]}'), ('{"data": {}}'), ('{"errors": [{"message": "x"}]}'), ('<html>')) v (b);
+DELETE FROM sync.job;
+DELETE FROM sync.shopify_location;
+CREATE FUNCTION shop_answer(body text) RETURNS text LANGUAGE sql AS $$
+	SELECT r.outcome FROM sync.response_shopify_shop((SELECT array_agg(id) FROM sync.job WHERE kind = 'shopify_shop'), '{"{\"ok\": true, \"status\": 200}"}', ARRAY[convert_to(body, 'UTF8')]) r
+$$;
+CREATE FUNCTION asks() RETURNS TABLE (publications text) LANGUAGE sql AS $$ SELECT (r.request ->> 'body')::jsonb #>> '{variables,publications}' FROM sync.request_shopify_shop((SELECT array_agg(id) FROM sync.job WHERE kind = 'shopify_shop')) r $$;
+SELECT sync.cache_fresh('shop');
+SELECT kind, key, run_id, payload FROM sync.job;
+UPDATE sync.shopify_shop SET scopes = '{read_products}' WHERE connection = 'shop';
+SELECT * FROM asks();
+UPDATE sync.shopify_shop SET scopes = NULL WHERE connection = 'shop';
+SELECT * FROM asks();
+SELECT shop_answer('{"data": null, "errors": [{"message": "Access denied for publications field.", "path": ["publications"], "extensions": {"code": "ACCESS_DENIED"}}]}');
+SELECT * FROM asks();
+SELECT sync.paused('shop');
+SELECT shop_answer('{"data": {"shop": {"id": "gid://shopify/Shop/1", "currencyCode": "USD"}, "currentAppInstallation": {"accessScopes": [{"handle": "read_products"}, {"handle": "read_inventory"}, {"handle": "read_locations"}, {"handle": "read_publications"}]}, "locations": {"nodes": [{"id": "gid://shopify/Location/7", "name": "Toronto", "isActive": true}], "pageInfo": {"hasNextPage": false}}, "publications": {"nodes": [{"id": "gid://shopify/Publication/11", "name": "Online Store"}, {"id": "gid://shopify/Publication/12", "name": "POS"}], "pageInfo": {"hasNextPage": false}}}}');
+SELECT remote_id, name FROM sync.shopify_publication ORDER BY 1;
+SELECT sync.cache_fresh('shop');
+-- What proves wrong is dropped, and read again.
+DELETE FROM sync.job;
+UPDATE sync.shopify_location SET store = 'Main';
+INSERT INTO sync.shopify_product (connection, remote_id, document, variants, remote_updated_at) VALUES ('shop', 5, '{}', '{"51": {"sku": "A", "inventory_item": 511}, "52": {"sku": "B", "inventory_item": 512}}', now());
+SELECT sync.cache_wrong('shop', 'location', 7), sync.cache_wrong('shop', 'publication', 12), sync.cache_wrong('shop', 'inventory_item', 512), sync.cache_wrong('shop', 'inventory_item', 1);
+SELECT sync.cache_wrong('shop', 'weather', 1);
+SELECT remote_id, active, store FROM sync.shopify_location;
+SELECT remote_id FROM sync.shopify_publication;
+SELECT kind, key FROM sync.job ORDER BY id;
+SELECT sync_cache_clear('shop');
+SELECT sync_cache_clear('nothing');
+SELECT count(*) FROM sync.shopify_publication;
+SELECT sync.cache_fresh('shop');
+DELETE FROM sync.job;
 
 -- Runs.
 SELECT sync_run_shopify_down('sometimes');
@@ -124,8 +198,8 @@ SELECT sync_run_shopify_down();
 UPDATE sync.connection SET enabled = false WHERE name = 'granted';
 SELECT sync_run_shopify_down();
 SELECT context FROM sync.run;
-SELECT sync.shopify_gate('granted');
+SELECT * FROM sync.shopify_gate('granted', '{1}');
 DROP EXTENSION product_sync;
 DROP SCHEMA sync CASCADE;
 DROP TABLE answers;
-DROP FUNCTION schedule, answer, token;
+DROP FUNCTION schedule, answer, token, shop_answer, asks;

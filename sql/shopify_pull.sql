@@ -225,7 +225,7 @@ SELECT sync.shopify_product_fetch('shop', 1) > 0;
 SELECT work(1);
 SELECT gone FROM mirror WHERE id = 1;
 SELECT message FROM sync.notification ORDER BY id DESC LIMIT 1;
-SELECT sync_shopify_resume('shop') IS NOT NULL;
+SELECT sync_resume('shop') IS NOT NULL;
 SELECT work(1);
 SELECT gone FROM mirror WHERE id = 1;
 
@@ -255,8 +255,8 @@ SELECT complete, error FROM reading ORDER BY id DESC LIMIT 1;
 INSERT INTO once (pattern, body) SELECT '%productsCount%', jsonb_set(answer('{"query": "productsCount", "variables": {"delta": false}}'), '{data,currentAppInstallation,accessScopes}', '[{"handle": "read_products"}]')::text;
 SELECT sync_run_shopify_down('delta') IS NOT NULL;
 SELECT work(2);
-SELECT paused_reason FROM sync.shopify_shop;
-SELECT sync_shopify_resume('shop') IS NOT NULL;
+SELECT sync.paused('shop');
+SELECT sync_resume('shop') IS NOT NULL;
 SELECT work();
 
 -- What is gone by a whole reading: only a complete one without an error says so, and not of too many.

@@ -89,7 +89,7 @@ SELECT post('{"id": 9, "myshopify_domain": "one.myshopify.com"}', '{"x-shopify-t
 SELECT post('{"id": 9}', '{"x-shopify-topic": "app/uninstalled"}');
 SELECT last_event();
 SELECT post('{"id": 9, "myshopify_domain": "two.myshopify.com"}', '{"x-shopify-topic": "app/uninstalled"}');
-SELECT connection, paused_reason FROM sync.shopify_shop WHERE paused_reason IS NOT NULL;
+SELECT connection, paused_reason FROM sync.breaker WHERE paused_reason IS NOT NULL;
 SELECT message FROM sync.notification WHERE kind = 'shopify_paused';
 DELETE FROM sync.job;
 

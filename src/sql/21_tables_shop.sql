@@ -22,13 +22,11 @@ BEGIN
 		api_version text,
 		token_expires_at timestamptz,
 		token_renew_at timestamptz,
-		paused_reason text,
 		checked_at timestamptz
 	);
 	COMMENT ON TABLE sync.shopify_shop IS 'What is known of a shop as a whole, read from it now and then.';
 	COMMENT ON COLUMN sync.shopify_shop.api_version IS 'The version that answered last, by its header X-Shopify-API-Version.';
 	COMMENT ON COLUMN sync.shopify_shop.token_expires_at IS 'When the token that the client-credentials grant gave ends; null for a permanent token.';
-	COMMENT ON COLUMN sync.shopify_shop.paused_reason IS 'Why nothing is sent to this shop until a person looks: it is frozen or locked, or the app lost a permission.';
 
 	CREATE TABLE sync.shopify_location (
 		id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

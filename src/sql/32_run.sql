@@ -82,11 +82,18 @@ BEGIN
 		   CASE WHEN p.ended_at IS NULL AND n.done > 0 AND p.total > n.done
 				THEN make_interval(secs => ((p.total - n.done) * t.seconds / n.done)::double precision) END AS time_left,
 		   p.started_at, p.ended_at, make_interval(secs => t.seconds::double precision) AS elapsed,
-		   p.counts, p.message, coalesce(p.error ->> 'message', '') AS last_error
+		   p.counts, coalesce(w.why, p.message) AS message, coalesce(p.error ->> 'message', '') AS last_error
 	FROM sync.run_phase p
 	JOIN sync.run r ON r.id = p.run_id
 	CROSS JOIN LATERAL (SELECT p.done + CASE WHEN p.ended_at IS NULL THEN sync.live_done(r.id) ELSE 0 END AS done) n
-	CROSS JOIN LATERAL (SELECT greatest(extract(epoch FROM coalesce(p.ended_at, clock_timestamp()) - p.started_at), 0)::numeric AS seconds) t;
+	CROSS JOIN LATERAL (SELECT greatest(extract(epoch FROM coalesce(p.ended_at, clock_timestamp()) - p.started_at), 0)::numeric AS seconds) t
+	LEFT JOIN LATERAL (
+		SELECT format('nothing is sent to "%s": %s', b.endpoint, coalesce('paused, ' || b.paused_reason, format('it failed %s times in a row, the last: %s',
+			b.failures, b.last_error ->> 'message'))) AS why
+		FROM sync.breaker b
+		WHERE (b.paused_reason IS NOT NULL OR b.state <> 'closed') AND p.ended_at IS NULL AND r.finished_at IS NULL
+		  AND EXISTS (SELECT FROM sync.job j WHERE j.run_id = r.id AND j.payload ->> 'held' = b.connection)
+		ORDER BY b.paused_reason IS NULL, b.endpoint LIMIT 1) w ON true;
 	COMMENT ON VIEW sync.progress IS 'Each phase that each run has been through: what is done, how fast, and the time left of the one that is under way.';
 END
 $install$;
@@ -195,13 +202,15 @@ $$;
 CREATE FUNCTION @extschema@.sync_run_etilize(connection text DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 BEGIN
-	RETURN sync.run_start('etilize', coalesce(connection, sync.connection_of('etilize')));
+	connection := coalesce(connection, sync.connection_of('etilize'));
+	PERFORM sync.paused_check(connection);
+	RETURN sync.run_start('etilize', connection);
 END
 $$;
 ALTER FUNCTION @extschema@.sync_run_etilize(text) OWNER TO sync_worker;
 GRANT EXECUTE ON FUNCTION @extschema@.sync_run_etilize(text) TO sync_operator;
 COMMENT ON FUNCTION @extschema@.sync_run_etilize(text) IS
-'Starts a run of the Etilize feed: look for a new file, download, parse, validate, match, stage, approve, apply. connection: which supplier, when there is more than one. Returns the run''s id at once, or that of the run that is active. Watch it in sync.progress, or wait with sync_wait(). Errors: 55000 no enabled connection, 42725 more than one and none named.';
+'Starts a run of the Etilize feed: look for a new file, download, parse, validate, match, stage, approve, apply. connection: which supplier, when there is more than one. Returns the run''s id at once, or that of the run that is active. Watch it in sync.progress, or wait with sync_wait(). Errors: 55000 no enabled connection, or it is paused, 42P08 more than one and none named.';
 
 CREATE FUNCTION sync.work_run_start(job_ids bigint[]) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = '' AS $$

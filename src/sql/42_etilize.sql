@@ -103,6 +103,32 @@ LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
 			   'detail', format('curl code %s, FTP reply %s', result ->> 'curl_code', result ->> 'status'))
 $$;
 
+-- What an answer says of the server, for sync.breaker_told().  A download that broke off on its way says nothing: it goes on where it was.
+CREATE FUNCTION sync.etilize_sign(result jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
+	SELECT CASE WHEN (result ->> 'ok')::boolean THEN 'up'
+				WHEN (result ->> 'status')::integer IN (430, 530) OR (result ->> 'curl_code')::integer = 67 THEN 'login'
+				WHEN result ->> 'class' = 'network' THEN CASE WHEN coalesce((result ->> 'bytes')::bigint, 0) = 0 THEN 'down' END
+				WHEN (result ->> 'status')::integer > 0 THEN 'up' END
+$$;
+
+-- A request to the FTP server, or what is done with the job in its place while nothing may be sent there.  Before the run is locked.
+CREATE FUNCTION sync.etilize_gate(connection text, job_id bigint) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+	gate record;
+BEGIN
+	gate := sync.breaker_gate(connection, ARRAY[job_id]);
+	RETURN CASE WHEN gate.allowed = '{}' THEN jsonb_build_object('op', 'defer', 'retry_in', extract(epoch FROM gate.wait)) END;
+END
+$$;
+
+-- Tells the breaker of an answer, before anything of it is written.
+CREATE FUNCTION sync.etilize_told(connection text, job_id bigint, result jsonb) RETURNS interval
+LANGUAGE sql SET search_path = '' AS $$
+	SELECT sync.breaker_told(connection, job_id, sync.etilize_sign(result), f.error) FROM sync.etilize_failure(result) f
+$$;
+
 -- Where the file itself is missing, as opposed to its folder.
 CREATE FUNCTION sync.etilize_file_absent(result jsonb) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
@@ -148,7 +174,7 @@ BEGIN
 			PERFORM sync.run_context_set(target.run_id, '{"poll": "new_file", "poll_message": "goes on with the file that it has"}');
 		ELSE
 			job_id := target.id;
-			request := sync.etilize_request(target.connection, 'ftp_stat', 'ftp_look_timeout');
+			request := coalesce(sync.etilize_gate(target.connection, target.id), sync.etilize_request(target.connection, 'ftp_stat', 'ftp_look_timeout'));
 			RETURN NEXT;
 		END IF;
 	END LOOP;
@@ -306,11 +332,13 @@ RETURNS TABLE (job_id bigint, outcome text, retry_in interval, error jsonb, coun
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	target record;
+	wait interval;
 BEGIN
 	FOR target IN
 		SELECT j.id, j.run_id, r.connection, a.result
 		FROM unnest(job_ids, results) AS a (job_id, result) JOIN sync.job j ON j.id = a.job_id JOIN sync.run r ON r.id = j.run_id
 	LOOP
+		wait := sync.etilize_told(target.connection, target.id, target.result);
 		job_id := target.id;
 		outcome := 'done';
 		retry_in := NULL;
@@ -323,6 +351,10 @@ BEGIN
 				'poll_message', format('%s is not on the server of "%s"', sync.setting_value(target.connection, 'file_name'), target.connection)));
 		ELSE
 			SELECT f.outcome, f.error INTO outcome, error FROM sync.etilize_failure(target.result) f;
+		END IF;
+		IF outcome = 'retry' AND wait IS NOT NULL THEN
+			outcome := 'defer';
+			retry_in := wait;
 		END IF;
 		RETURN NEXT;
 	END LOOP;
@@ -362,6 +394,12 @@ BEGIN
 			UPDATE sync.feed_file f SET state = 'downloaded', bytes_received = f.size WHERE f.id = target.file_id AND f.state <> 'downloaded';
 			CONTINUE;
 		END IF;
+		job_id := target.id;
+		request := sync.etilize_gate(target.connection, target.id);
+		IF request IS NOT NULL THEN
+			RETURN NEXT;
+			CONTINUE;
+		END IF;
 		part := sync.etilize_part_size(target.file_id, target.size);
 		UPDATE sync.feed_file f SET state = 'downloading', bytes_received = part WHERE f.id = target.file_id;
 		PERFORM FROM sync.run r WHERE r.id = target.run_id FOR NO KEY UPDATE;
@@ -370,7 +408,6 @@ BEGIN
 			PERFORM sync.job_enqueue('etilize_recheck', target.run_id, jsonb_build_object('feed_file_id', target.file_id));
 			CONTINUE;
 		END IF;
-		job_id := target.id;
 		request := sync.etilize_request(target.connection, 'ftp_get', 'ftp_download_timeout')
 			|| jsonb_build_object('file', format('feed-%s.zip.part', target.file_id), 'resume_from', part,
 				'max_bytes', sync.setting_value(target.connection, 'max_download_bytes')::bigint);
@@ -385,12 +422,14 @@ LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	target record;
 	part text;
+	wait interval;
 BEGIN
 	FOR target IN
-		SELECT j.id, j.run_id, a.result, f.id AS file_id, f.name
+		SELECT j.id, j.run_id, a.result, f.connection, f.id AS file_id, f.name
 		FROM unnest(job_ids, results) AS a (job_id, result) JOIN sync.job j ON j.id = a.job_id
 		JOIN sync.feed_file f ON f.id = (j.payload ->> 'feed_file_id')::bigint
 	LOOP
+		wait := sync.etilize_told(target.connection, target.id, target.result);
 		job_id := target.id;
 		outcome := 'done';
 		retry_in := NULL;
@@ -411,6 +450,10 @@ BEGIN
 				error := error || jsonb_build_object('class', 'network', 'message', format('%s vanished from the server before it was downloaded', target.name));
 			END IF;
 		END IF;
+		IF outcome = 'retry' AND wait IS NOT NULL THEN
+			outcome := 'defer';
+			retry_in := wait;
+		END IF;
 		RETURN NEXT;
 	END LOOP;
 END
@@ -422,7 +465,7 @@ CREATE FUNCTION sync.request_etilize_recheck(job_ids bigint[]) RETURNS TABLE (jo
 LANGUAGE plpgsql SET search_path = '' AS $$
 BEGIN
 	RETURN QUERY
-	SELECT j.id, sync.etilize_request(f.connection, 'ftp_stat', 'ftp_look_timeout')
+	SELECT j.id, coalesce(sync.etilize_gate(f.connection, j.id), sync.etilize_request(f.connection, 'ftp_stat', 'ftp_look_timeout'))
 	FROM sync.job j JOIN sync.feed_file f ON f.id = (j.payload ->> 'feed_file_id')::bigint
 	WHERE j.id = ANY (job_ids) AND f.state = 'downloading';
 END
@@ -472,12 +515,14 @@ DECLARE
 	part text;
 	new_size bigint;
 	new_time timestamptz;
+	wait interval;
 BEGIN
 	FOR target IN
-		SELECT j.id, j.run_id, a.result, f.id AS file_id, f.name, f.size, f.modified_at
+		SELECT j.id, j.run_id, a.result, f.connection, f.id AS file_id, f.name, f.size, f.modified_at
 		FROM unnest(job_ids, results) AS a (job_id, result) JOIN sync.job j ON j.id = a.job_id
 		JOIN sync.feed_file f ON f.id = (j.payload ->> 'feed_file_id')::bigint
 	LOOP
+		wait := sync.etilize_told(target.connection, target.id, target.result);
 		job_id := target.id;
 		outcome := 'done';
 		retry_in := NULL;
@@ -497,6 +542,10 @@ BEGIN
 		ELSE
 			error := sync.etilize_download_again(target.run_id, target.file_id, new_size, new_time);
 			outcome := CASE WHEN error IS NULL THEN 'done' ELSE 'fail' END;
+		END IF;
+		IF outcome = 'retry' AND wait IS NOT NULL THEN
+			outcome := 'defer';
+			retry_in := wait;
 		END IF;
 		RETURN NEXT;
 	END LOOP;

@@ -136,6 +136,14 @@ BEGIN
 END
 $$;
 
+-- What an answer says of the ERP, for sync.breaker_told().  An answer that cannot be understood says nothing: a wrong path looks like that too.
+CREATE FUNCTION sync.xorosoft_sign(verdict text, result jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
+	SELECT CASE WHEN verdict = 'throttled' THEN NULL WHEN (result ->> 'status')::integer IN (401, 403) THEN 'login'
+				WHEN verdict = 'retry' THEN CASE WHEN NOT (result ->> 'ok')::boolean THEN 'down' END
+				WHEN verdict <> 'fail' OR result ? 'status' THEN 'up' END
+$$;
+
 CREATE FUNCTION sync.xorosoft_connection(feed_connection text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = '' AS $$
 DECLARE
@@ -385,6 +393,20 @@ DECLARE
 	part record;
 	waiter record;
 BEGIN
+	-- The connection's limits are locked before runs are, as where answers are handled.
+	FOR part IN
+		SELECT c.connection, array_agg(j.id ORDER BY j.id) AS ids, array_agg(
+			sync.xorosoft_request(c.connection, sync.setting_value(c.connection, CASE c.what WHEN 'items' THEN 'item_path' ELSE 'stock_path' END),
+				jsonb_build_object('page', j.payload -> 'page', 'per_page', sync.setting_value(c.connection, 'page_size'),
+					'updated_at_min', to_char(c.updated_since AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS')))
+			ORDER BY j.id) AS requests
+		FROM sync.job j JOIN sync.xorosoft_crawl c ON c.id = (j.payload ->> 'crawl_id')::bigint
+		WHERE j.id = ANY (job_ids) AND j.payload ? 'page' AND c.finished_at IS NULL AND NOT c.pages @> (j.payload ->> 'page')::integer
+		GROUP BY c.connection ORDER BY c.connection
+	LOOP
+		RETURN QUERY SELECT s.job_id, s.request FROM sync.rate_schedule(part.connection, part.ids, part.requests) s;
+	END LOOP;
+
 	FOR waiter IN
 		SELECT j.id, j.run_id, j.kind, c.id AS crawl_id, c.connection, c.what, c.complete, c.finished_at, r.kind AS run_kind
 		FROM sync.job j JOIN sync.xorosoft_crawl c ON c.id = (j.payload ->> 'crawl_id')::bigint LEFT JOIN sync.run r ON r.id = j.run_id
@@ -398,19 +420,6 @@ BEGIN
 			PERFORM sync.validation_enqueue(waiter.run_id) WHERE waiter.run_kind = 'etilize' AND waiter.what = 'items';
 		END IF;
 		RETURN NEXT;
-	END LOOP;
-
-	FOR part IN
-		SELECT c.connection, array_agg(j.id ORDER BY j.id) AS ids, array_agg(
-			sync.xorosoft_request(c.connection, sync.setting_value(c.connection, CASE c.what WHEN 'items' THEN 'item_path' ELSE 'stock_path' END),
-				jsonb_build_object('page', j.payload -> 'page', 'per_page', sync.setting_value(c.connection, 'page_size'),
-					'updated_at_min', to_char(c.updated_since AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS')))
-			ORDER BY j.id) AS requests
-		FROM sync.job j JOIN sync.xorosoft_crawl c ON c.id = (j.payload ->> 'crawl_id')::bigint
-		WHERE j.id = ANY (job_ids) AND j.payload ? 'page' AND c.finished_at IS NULL AND NOT c.pages @> (j.payload ->> 'page')::integer
-		GROUP BY c.connection
-	LOOP
-		RETURN QUERY SELECT s.job_id, s.request FROM sync.rate_schedule(part.connection, part.ids, part.requests) s;
 	END LOOP;
 END
 $$;
@@ -443,6 +452,7 @@ DECLARE
 	total integer;
 	retries integer;
 	tries integer;
+	wait interval;
 BEGIN
 	SELECT j.payload, j.attempt INTO job FROM sync.job j WHERE j.id = xorosoft_page_response.job_id;
 	SELECT * INTO crawl FROM sync.xorosoft_crawl c WHERE c.id = (job.payload ->> 'crawl_id')::bigint;
@@ -452,6 +462,8 @@ BEGIN
 		outcome := 'done';
 		RETURN;
 	END IF;
+	SELECT * INTO answer FROM sync.xorosoft_verdict(result, body);
+	wait := sync.breaker_told(crawl.connection, xorosoft_page_response.job_id, sync.xorosoft_sign(answer.verdict, result), answer.error);
 	-- Rows speak for themselves; only what has none needs to be understood.
 	written := sync.xorosoft_page_write(crawl.id, CASE WHEN (result ->> 'ok')::boolean THEN body END);
 	IF written.row_count > 0 THEN
@@ -459,7 +471,6 @@ BEGIN
 		counts := sync.xorosoft_page_take(crawl.id, page, written);
 		RETURN;
 	END IF;
-	SELECT * INTO answer FROM sync.xorosoft_verdict(result, body);
 	error := answer.error;
 	total := coalesce(answer.total_pages, crawl.total_pages);
 	retries := sync.setting_value(crawl.connection, 'empty_page_retries');
@@ -469,7 +480,8 @@ BEGIN
 		outcome := 'defer';
 		retry_in := sync.xorosoft_back_off(crawl.connection, xorosoft_page_response.job_id, job.payload, result);
 	ELSIF answer.verdict = 'retry' THEN
-		outcome := 'retry';
+		outcome := CASE WHEN wait IS NULL THEN 'retry' ELSE 'defer' END;
+		retry_in := wait;
 	ELSIF answer.verdict IN ('fail', 'absent') THEN
 		outcome := 'fail';
 		UPDATE sync.xorosoft_crawl c SET error = answer.error ->> 'message' WHERE c.id = crawl.id;

@@ -198,7 +198,7 @@ BEGIN
 		FROM (SELECT j.id, j.payload ->> 'connection' AS erp, j.payload ->> 'sku' AS sku FROM sync.job j
 			  WHERE j.id = ANY (job_ids) AND EXISTS (SELECT FROM sync.validation v WHERE v.run_id = j.run_id
 													 AND v.sku = j.payload ->> 'sku' AND v.status = 'pending')) w
-		GROUP BY w.erp
+		GROUP BY w.erp ORDER BY w.erp
 	LOOP
 		RETURN QUERY SELECT s.job_id, s.request FROM sync.rate_schedule(part.erp, part.ids, part.requests) s;
 	END LOOP;
@@ -217,21 +217,15 @@ DECLARE
 	settled bigint[] := '{}';
 	failed bigint[] := '{}';
 	tries integer;
+	wait interval;
 BEGIN
-	FOR found_in IN
-		SELECT j.payload ->> 'connection' AS erp, array_agg(b.body ORDER BY j.id) AS bodies
-		FROM unnest(job_ids, results, bodies) AS b (id, result, body) JOIN sync.job j ON j.id = b.id
-		WHERE (b.result ->> 'ok')::boolean GROUP BY j.payload ->> 'connection'
-	LOOP
-		PERFORM sync.xorosoft_items_write(found_in.erp, NULL, false, found_in.bodies);
-	END LOOP;
-
 	FOR answer IN
 		SELECT j.id, j.payload, j.payload ->> 'connection' AS erp, j.attempt, j.max_attempts, b.result, v.verdict, v.error
 		FROM unnest(job_ids, results, bodies) AS b (id, result, body) JOIN sync.job j ON j.id = b.id,
 			LATERAL sync.xorosoft_verdict(b.result, b.body) v
-		ORDER BY j.id
+		ORDER BY j.payload ->> 'connection', j.id
 	LOOP
+		wait := sync.breaker_told(answer.erp, answer.id, sync.xorosoft_sign(answer.verdict, answer.result), answer.error);
 		job_id := answer.id;
 		outcome := 'done';
 		retry_in := NULL;
@@ -245,6 +239,10 @@ BEGIN
 			outcome := 'defer';
 			retry_in := make_interval(secs => 2 ^ tries);
 			UPDATE sync.job j SET payload = j.payload || jsonb_build_object('empty', tries + 1) WHERE j.id = answer.id;
+		ELSIF answer.verdict = 'retry' AND wait IS NOT NULL THEN
+			outcome := 'defer';
+			retry_in := wait;
+			error := answer.error;
 		ELSIF answer.verdict = 'retry' AND answer.attempt < answer.max_attempts THEN
 			outcome := 'retry';
 			error := answer.error;
@@ -258,6 +256,13 @@ BEGIN
 			counts := '{}';
 		END IF;
 		RETURN NEXT;
+	END LOOP;
+	FOR found_in IN
+		SELECT j.payload ->> 'connection' AS erp, array_agg(b.body ORDER BY j.id) AS bodies
+		FROM unnest(job_ids, results, bodies) AS b (id, result, body) JOIN sync.job j ON j.id = b.id
+		WHERE (b.result ->> 'ok')::boolean GROUP BY j.payload ->> 'connection'
+	LOOP
+		PERFORM sync.xorosoft_items_write(found_in.erp, NULL, false, found_in.bodies);
 	END LOOP;
 	PERFORM sync.lookup_settle(settled, true);
 	PERFORM sync.lookup_settle(failed, false);
@@ -315,10 +320,11 @@ COMMENT ON FUNCTION sync.xorosoft_begin(bigint) IS 'Enqueues the reading of item
 CREATE FUNCTION @extschema@.sync_run_xorosoft() RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 BEGIN
+	PERFORM sync.paused_check(sync.connection_of('xorosoft'));
 	RETURN sync.run_start('xorosoft', sync.connection_of('xorosoft'), 'manual');
 END
 $$;
 ALTER FUNCTION @extschema@.sync_run_xorosoft() OWNER TO sync_worker;
 GRANT EXECUTE ON FUNCTION @extschema@.sync_run_xorosoft() TO sync_operator;
 COMMENT ON FUNCTION @extschema@.sync_run_xorosoft() IS
-'Starts a run that brings the mirror of Xorosoft''s items and stock up to date, and returns its id at once; where one is active, its id. No arguments. Errors: 55000 when no Xorosoft connection is enabled, 42P08 when several are.';
+'Starts a run that brings the mirror of Xorosoft''s items and stock up to date, and returns its id at once; where one is active, its id. No arguments. Errors: 55000 when no Xorosoft connection is enabled, or it is paused, 42P08 when several are.';

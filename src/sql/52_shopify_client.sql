@@ -1,10 +1,9 @@
 -- Speaking to Shopify's Admin API (GraphQL): requests, tokens, what an answer means, and the cost bucket.
 --
--- Each kind of job asks through sync.shopify_schedule(), which holds back what may not be sent now: the shop is paused, the token is
--- being fetched, or the bucket has not enough points.  Points are reserved when a request is given its start time, so that all workers
--- together stay within the bucket; each answer tells the true level, and that is taken over, less what others have under way.  Each
--- answer goes through sync.shopify_answer(), which takes down what it tells of the shop and says what becomes of the job; the table of
--- errors is sync.shopify_error_rules(), and nowhere else.
+-- Each kind of job asks through sync.shopify_schedule(), which holds back what may not be sent now: the shop is paused or its breaker open
+-- (49_breaker.sql), the token is being fetched, or the bucket has not enough points (48_rate.sql).  Each answer goes through
+-- sync.shopify_answer(), which takes down what it tells of the shop and says what becomes of the job; the table of errors is
+-- sync.shopify_error_rules(), and nowhere else.
 
 CREATE FUNCTION sync.install_part_52_shopify_client() RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
@@ -27,10 +26,10 @@ CREATE FUNCTION sync.shopify_error_rules() RETURNS TABLE (source text, signal te
 LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
 	VALUES
 		('http', '401', 'refresh_token', 'the token is not valid, or no longer', 'a new token is fetched, once; then the shop is paused'),
-		('http', '402', 'paused', 'the shop is frozen: its bill is not paid', 'pay it, then sync_shopify_resume()'),
-		('http', '403', 'paused', 'the app may not do this', 'give the app the scopes of docs/shopify.md, then sync_shopify_resume()'),
-		('http', '423', 'paused', 'the shop is locked', 'ask Shopify, then sync_shopify_resume()'),
-		('http', '430', 'paused', 'Shopify takes the requests for an attack', 'ask Shopify, then sync_shopify_resume()'),
+		('http', '402', 'paused', 'the shop is frozen: its bill is not paid', 'pay it, then sync_resume()'),
+		('http', '403', 'paused', 'the app may not do this', 'give the app the scopes of docs/shopify.md, then sync_resume()'),
+		('http', '423', 'paused', 'the shop is locked', 'ask Shopify, then sync_resume()'),
+		('http', '430', 'paused', 'Shopify takes the requests for an attack', 'ask Shopify, then sync_resume()'),
 		('http', '429', 'throttled', 'too many requests', 'it waits as long as the answer says'),
 		('http', '408', 'retry', 'Shopify did not get the request in time', 'it is tried again'),
 		('http', '5xx', 'retry', 'Shopify failed', 'it is tried again'),
@@ -41,8 +40,8 @@ LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
 		('graphql', 'SERVICE_UNAVAILABLE', 'retry', 'Shopify failed', 'it is tried again'),
 		('graphql', 'TIMEOUT', 'retry', 'Shopify took too long', 'it is tried again'),
 		('graphql', 'MAX_COST_EXCEEDED', 'shrink', 'the query costs more than any may', 'a smaller page is asked for'),
-		('graphql', 'ACCESS_DENIED', 'partial', 'a scope is missing; what it covers came as null', 'give the app the scope, then sync_shopify_resume()'),
-		('graphql', 'SHOP_INACTIVE', 'paused', 'the shop is not active', 'reopen it, then sync_shopify_resume()'),
+		('graphql', 'ACCESS_DENIED', 'partial', 'a scope is missing; what it covers came as null', 'give the app the scope, then sync_resume()'),
+		('graphql', 'SHOP_INACTIVE', 'paused', 'the shop is not active', 'reopen it, then sync_resume()'),
 		('graphql', 'other', 'fail', 'Shopify does not understand the query', 'check api_version; else report it'),
 		('user', 'OPERATION_IN_PROGRESS', 'throttled', 'as many bulk operations run as may', 'it waits for one to end'),
 		('user', 'LIMIT_REACHED', 'throttled', 'as many bulk operations run as may', 'it waits for one to end'),
@@ -233,151 +232,101 @@ LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
 		/ nullif((cost #>> '{throttleStatus,restoreRate}')::float8, 0)
 $$;
 
--- Takes over the level of the bucket that an answer tells, less what other requests of this shop have reserved and not used yet.  Who handles
--- an answer locks the bucket before anything else, so that no two wait for each other.
+-- Takes over what an answer tells of the bucket.  Who handles an answer locks the bucket before anything else, so that no two wait for each
+-- other.
 CREATE FUNCTION sync.shopify_bucket_told(connection text, job_id bigint, cost jsonb) RETURNS void
-LANGUAGE plpgsql SET search_path = '' AS $$
-DECLARE
-	told jsonb := cost -> 'throttleStatus';
-BEGIN
-	PERFORM FROM sync.rate_limit l WHERE l.connection = shopify_bucket_told.connection FOR UPDATE;
-	IF told IS NULL OR (told ->> 'currentlyAvailable')::numeric IS NULL OR coalesce((told ->> 'restoreRate')::numeric, 0) <= 0 THEN
-		RETURN;
-	END IF;
-	UPDATE sync.rate_limit l SET points_at = clock_timestamp(), points_per_second = (told ->> 'restoreRate')::numeric,
-		points_maximum = (told ->> 'maximumAvailable')::numeric,
-		points_available = (told ->> 'currentlyAvailable')::numeric - coalesce((
-			SELECT sum((j.payload ->> 'points')::numeric) FROM sync.job j
-			WHERE j.lease_owner IS NOT NULL AND j.id <> shopify_bucket_told.job_id AND j.payload ? 'points'
-			  AND j.payload ->> 'connection' = shopify_bucket_told.connection), 0)
-	WHERE l.connection = shopify_bucket_told.connection;
-END
+LANGUAGE sql SET search_path = '' AS $$
+	SELECT sync.points_told(connection, job_id, (cost #>> '{throttleStatus,currentlyAvailable}')::numeric,
+		(cost #>> '{throttleStatus,maximumAvailable}')::numeric, (cost #>> '{throttleStatus,restoreRate}')::numeric,
+		(cost ->> 'actualQueryCost')::numeric)
 $$;
 
--- Requests with their start times, as the bucket allows; what may not be sent now is put back.  Jobs have their connection in the payload.
-CREATE FUNCTION sync.shopify_schedule(connection text, job_ids bigint[], requests jsonb[], costs numeric[])
+-- Requests with their start times; what may not be sent now is put back.  Jobs have their connection in the payload.  costs: what each may
+-- cost; operations and shapes: by what sync.cost_expected() knows requests like it, where it shall.
+CREATE FUNCTION sync.shopify_schedule(connection text, job_ids bigint[], requests jsonb[], costs numeric[], operations text[] DEFAULT NULL,
+	shapes text[] DEFAULT NULL)
 RETURNS TABLE (job_id bigint, request jsonb)
 LANGUAGE plpgsql SET search_path = '' AS $$
 #variable_conflict use_column
 DECLARE
-	horizon constant float8 := 5;
-	present constant timestamptz := clock_timestamp();
-	gate jsonb := sync.shopify_gate(shopify_schedule.connection);
-	bucket sync.rate_limit;
-	rate numeric;
-	seconds float8;
-	first_at timestamptz;
+	gate record;
 BEGIN
-	IF gate IS NOT NULL THEN
-		RETURN QUERY SELECT i, gate FROM unnest(job_ids) i;
-		RETURN;
+	PERFORM sync.points_bucket(shopify_schedule.connection, NULL);
+	gate := sync.shopify_gate(shopify_schedule.connection, job_ids);
+	IF operations IS NOT NULL THEN
+		UPDATE sync.job j SET payload = j.payload || jsonb_build_object('operation', a.operation, 'shape', a.shape)
+		FROM unnest(job_ids, operations, shapes) AS a (id, operation, shape)
+		WHERE j.id = a.id AND j.id = ANY (gate.allowed) AND (j.payload ->> 'operation', j.payload ->> 'shape') IS DISTINCT FROM (a.operation, a.shape);
+		costs := ARRAY(SELECT sync.cost_expected(shopify_schedule.connection, a.operation, a.shape, a.cost)
+					   FROM unnest(operations, shapes, costs) WITH ORDINALITY AS a (operation, shape, cost, no) ORDER BY a.no);
 	END IF;
-	INSERT INTO sync.rate_limit (connection) VALUES (shopify_schedule.connection) ON CONFLICT DO NOTHING;
-	SELECT * INTO bucket FROM sync.rate_limit l WHERE l.connection = shopify_schedule.connection FOR UPDATE;
-	rate := coalesce(bucket.points_per_second, sync.setting_value(shopify_schedule.connection, 'points_per_second')::numeric);
-	bucket.points_maximum := coalesce(bucket.points_maximum, 20 * rate);
-	bucket.points_available := least(bucket.points_maximum, coalesce(
-		bucket.points_available + rate * extract(epoch FROM present - bucket.points_at)::numeric, bucket.points_maximum));
-	first_at := greatest(bucket.paused_until, present);
-
-	FOR i IN 1 .. cardinality(job_ids) LOOP
-		job_id := job_ids[i];
-		-- Whatever was reserved before: a job that comes again reserves anew.  The bucket may not hold as much as one costs: then a full one has to do.
-		seconds := extract(epoch FROM first_at - present)
-			+ greatest(0, least(costs[i], bucket.points_maximum) - bucket.points_available) / rate;
-		IF seconds <= horizon THEN
-			request := requests[i] || jsonb_build_object('start_at', present + make_interval(secs => seconds));
-			bucket.points_available := bucket.points_available - costs[i];
-			UPDATE sync.job j SET payload = j.payload || jsonb_build_object('points', costs[i], 'asked', request -> 'start_at')
-			WHERE j.id = job_ids[i];
-		ELSE
-			request := jsonb_build_object('op', 'defer', 'retry_in', greatest(seconds - horizon / 2, 0.2));
-		END IF;
-		RETURN NEXT;
-	END LOOP;
-	UPDATE sync.rate_limit l SET points_available = bucket.points_available, points_maximum = bucket.points_maximum,
-		points_per_second = rate, points_at = present
-	WHERE l.connection = shopify_schedule.connection;
+	RETURN QUERY
+		SELECT a.id, CASE WHEN a.id <> ALL (gate.allowed) THEN gate.instead
+			WHEN r.start_in IS NULL THEN jsonb_build_object('op', 'defer', 'retry_in', r.retry_in)
+			ELSE a.request || jsonb_build_object('start_at', clock_timestamp() + make_interval(secs => r.start_in)) END
+		FROM unnest(job_ids, requests) AS a (id, request)
+		LEFT JOIN sync.points_reserve(shopify_schedule.connection, gate.allowed, ARRAY(
+			SELECT c.cost FROM unnest(job_ids, costs) WITH ORDINALITY AS c (id, cost, no) WHERE c.id = ANY (gate.allowed)
+			ORDER BY array_position(gate.allowed, c.id))) r ON r.job_id = a.id;
 END
 $$;
-COMMENT ON FUNCTION sync.shopify_schedule(text, bigint[], jsonb[], numeric[]) IS
-'Requests to a shop with their start times: points are reserved in the bucket. What has to wait (paused shop, token, points) is put back without cost. Each job must have "connection" in its payload.';
+COMMENT ON FUNCTION sync.shopify_schedule(text, bigint[], jsonb[], numeric[], text[], text[]) IS
+'Requests to a shop with their start times: points are reserved in the bucket. What has to wait (paused shop, open breaker, token, points) is put back without cost. costs: points that each may cost; with operations and shapes what requests of the same name and shape cost last counts instead. Each job must have "connection" in its payload.';
 
 -- Tokens and pauses --------------------------------------------------------------------------------------------------------------
 
--- Why nothing may be sent to a shop now, as a request that puts the job back or ends it; NULL where it may.
-CREATE FUNCTION sync.shopify_gate(connection text) RETURNS jsonb
+-- Which of these jobs may be sent to a shop now, and what becomes of the others: instead is a request that puts a job back or ends it.
+CREATE FUNCTION sync.shopify_gate(connection text, job_ids bigint[], OUT allowed bigint[], OUT instead jsonb)
 LANGUAGE plpgsql SET search_path = '' AS $$
 #variable_conflict use_column
 DECLARE
 	target sync.connection;
 	shop sync.shopify_shop;
 	usable boolean;
+	gate record;
 BEGIN
+	allowed := '{}';
 	SELECT * INTO target FROM sync.connection c WHERE c.name = shopify_gate.connection;
 	IF NOT coalesce(target.enabled, false) OR target.kind <> 'shopify' THEN
-		RETURN jsonb_build_object('op', 'fail', 'error', jsonb_build_object('class', 'validation',
+		instead := jsonb_build_object('op', 'fail', 'error', jsonb_build_object('class', 'validation',
 			'message', format('connection "%s" is no enabled Shopify connection', shopify_gate.connection)));
+		RETURN;
 	END IF;
 	INSERT INTO sync.shopify_shop (connection) VALUES (shopify_gate.connection) ON CONFLICT DO NOTHING;
 	SELECT * INTO shop FROM sync.shopify_shop s WHERE s.connection = shopify_gate.connection;
-	IF shop.paused_reason IS NOT NULL THEN
-		RETURN '{"op": "defer", "retry_in": 60}';
-	ELSIF target.username IS NULL THEN
-		RETURN NULL;
-	END IF;
 	-- It is kept outside the database: one that came from another server, or whose connection has another name now, has none.
-	usable := coalesce(shop.token_expires_at > clock_timestamp()
-		+ least(interval '10 seconds', (shop.token_expires_at - shop.token_renew_at) / 2), false) AND sync.token_present(shopify_gate.connection);
-	IF NOT usable OR shop.token_renew_at <= clock_timestamp() THEN
+	usable := target.username IS NULL OR (coalesce(shop.token_expires_at > clock_timestamp()
+		+ least(interval '10 seconds', (shop.token_expires_at - shop.token_renew_at) / 2), false) AND sync.token_present(shopify_gate.connection));
+	-- What needs a token first is not sent now, and so is no probe: the fetching of the token is one.
+	gate := sync.breaker_gate(shopify_gate.connection, CASE WHEN usable THEN job_ids ELSE '{}' END);
+	IF gate.wait IS NOT NULL THEN
+		allowed := gate.allowed;
+		instead := jsonb_build_object('op', 'defer', 'retry_in', extract(epoch FROM gate.wait));
+		PERFORM sync.breaker_hold(shopify_gate.connection, job_ids) WHERE NOT usable;
+		RETURN;
+	END IF;
+	IF target.username IS NOT NULL AND (NOT usable OR shop.token_renew_at <= clock_timestamp()) THEN
 		PERFORM sync.job_enqueue('shopify_token', NULL, jsonb_build_object('connection', shopify_gate.connection), shopify_gate.connection)
 		WHERE NOT EXISTS (SELECT FROM sync.job j WHERE j.kind = 'shopify_token' AND j.payload ->> 'connection' = shopify_gate.connection);
 	END IF;
-	RETURN CASE WHEN usable THEN NULL ELSE '{"op": "defer", "retry_in": 0.5}'::jsonb END;
+	IF usable THEN
+		allowed := job_ids;
+	ELSE
+		instead := '{"op": "defer", "retry_in": 0.5}';
+	END IF;
 END
 $$;
 
--- Stops all requests to a shop until sync_shopify_resume().
+-- Stops all requests to a shop until sync_resume(), and tells people.
 CREATE FUNCTION sync.shopify_pause(connection text, reason text, error jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
-#variable_conflict use_column
 BEGIN
-	INSERT INTO sync.shopify_shop AS s (connection, paused_reason) VALUES (shopify_pause.connection, reason)
-	ON CONFLICT (connection) DO UPDATE SET paused_reason = excluded.paused_reason WHERE s.paused_reason IS NULL;
-	IF FOUND THEN
-		PERFORM sync.notify(NULL, 'error', 'shopify_paused', format('Nothing is sent to "%s" any more: %s', shopify_pause.connection, reason),
-			coalesce(error, '{}') || jsonb_build_object('connection', shopify_pause.connection, 'resume',
-				format('SELECT sync_shopify_resume(%L)', shopify_pause.connection)));
+	IF sync.pause(connection, reason, NULL) THEN
+		PERFORM sync.notify(NULL, 'error', 'shopify_paused', format('Nothing is sent to "%s" any more: %s', connection, reason),
+			coalesce(error, '{}') || jsonb_build_object('connection', connection, 'resume', format('SELECT sync_resume(%L)', connection)));
 	END IF;
 END
 $$;
-
-CREATE FUNCTION @extschema@.sync_shopify_resume(connection text) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
-#variable_conflict use_column
-DECLARE
-	was text;
-BEGIN
-	SELECT s.paused_reason INTO was FROM sync.shopify_shop s WHERE s.connection = sync_shopify_resume.connection FOR UPDATE;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION 'nothing is known of a shop "%"', connection
-			USING ERRCODE = 'no_data_found', HINT = 'SELECT connection, paused_reason FROM sync.shopify_shop lists the shops.';
-	END IF;
-	-- Whatever was changed meanwhile, a token from before may not know of it.
-	UPDATE sync.shopify_shop s SET paused_reason = NULL, token_expires_at = NULL, token_renew_at = NULL
-	WHERE s.connection = sync_shopify_resume.connection;
-	UPDATE sync.job j SET run_at = now(), payload = j.payload - 'refreshed'
-	WHERE j.id IN (SELECT w.id FROM sync.job w
-				   WHERE w.kind LIKE 'shopify%' AND w.payload ->> 'connection' = sync_shopify_resume.connection AND w.lease_owner IS NULL
-				   FOR UPDATE SKIP LOCKED);
-	PERFORM sync.wake();
-	RETURN coalesce('resumed; it was paused: ' || was, 'it was not paused');
-END
-$$;
-ALTER FUNCTION @extschema@.sync_shopify_resume(text) OWNER TO sync_worker;
-GRANT EXECUTE ON FUNCTION @extschema@.sync_shopify_resume(text) TO sync_operator;
-COMMENT ON FUNCTION @extschema@.sync_shopify_resume(text) IS
-'Lets requests go to a shop again that was paused (frozen, locked, a missing scope, a wrong secret), once its cause is mended; what waits goes on. Returns what it was paused for. Error P0002 when the shop is not known.';
 
 -- Answers ------------------------------------------------------------------------------------------------------------------------
 
@@ -410,6 +359,7 @@ DECLARE
 	payload jsonb := (SELECT j.payload FROM sync.job j WHERE j.id = shopify_answer.job_id);
 	times integer := coalesce((payload ->> 'throttled')::integer, 0);
 	permanent boolean := (SELECT c.username IS NULL FROM sync.connection c WHERE c.name = shopify_answer.connection);
+	wait interval;
 BEGIN
 	answer := sync.shopify_verdict(connection, result, body);
 	verdict := answer.verdict;
@@ -417,6 +367,11 @@ BEGIN
 	error := answer.error;
 	cost := answer.cost;
 	PERFORM sync.shopify_bucket_told(connection, shopify_answer.job_id, cost);
+	PERFORM sync.cost_told(connection, payload ->> 'operation', payload ->> 'shape', (cost ->> 'requestedQueryCost')::numeric);
+	-- A page in place of data says nothing: it may be a proxy's.
+	wait := sync.breaker_told(connection, shopify_answer.job_id, CASE WHEN verdict NOT IN ('retry', 'throttled', 'fail') THEN 'up'
+		WHEN verdict = 'retry' AND (error ? 'signal' OR NOT coalesce((result ->> 'ok')::boolean, false)) THEN 'down'
+		WHEN verdict = 'fail' AND result ? 'status' THEN 'up' END, error);
 	PERFORM sync.shopify_version_told(connection, result);
 	CASE
 		WHEN verdict = 'ok' THEN
@@ -441,8 +396,8 @@ BEGIN
 			retry_in := interval '1 minute';
 			PERFORM sync.shopify_pause(connection, concat_ws(' - ', error ->> 'message', error ->> 'detail'), error);
 		WHEN verdict = 'retry' THEN
-			outcome := 'retry';
-			retry_in := make_interval(secs => (result ->> 'retry_after')::float8);
+			outcome := CASE WHEN wait IS NULL THEN 'retry' ELSE 'defer' END;
+			retry_in := greatest(wait, make_interval(secs => (result ->> 'retry_after')::float8));
 		ELSE
 			outcome := 'fail';
 	END CASE;
@@ -454,17 +409,36 @@ COMMENT ON FUNCTION sync.shopify_answer(text, bigint, jsonb, bytea) IS
 -- The client-credentials grant ---------------------------------------------------------------------------------------------------
 
 CREATE FUNCTION sync.request_shopify_token(job_ids bigint[]) RETURNS TABLE (job_id bigint, request jsonb)
-LANGUAGE sql SET search_path = '' AS $$
-	SELECT j.id, jsonb_build_object(
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+	target record;
+	gate record;
+BEGIN
+	FOR target IN
+		SELECT j.id, c.name FROM sync.job j
+		JOIN sync.connection c ON c.name = j.payload ->> 'connection' AND c.enabled AND c.username IS NOT NULL
+		-- While the shop is paused, none is wanted.
+		WHERE j.id = ANY (job_ids) AND sync.paused(c.name) IS NULL ORDER BY c.name, j.id
+	LOOP
+		gate := sync.breaker_gate(target.name, ARRAY[target.id]);
+		job_id := target.id;
+		request := CASE WHEN gate.wait IS NOT NULL AND gate.allowed = '{}'
+			THEN jsonb_build_object('op', 'defer', 'retry_in', extract(epoch FROM gate.wait)) ELSE sync.shopify_token_request(target.name) END;
+		RETURN NEXT;
+	END LOOP;
+END
+$$;
+
+CREATE FUNCTION sync.shopify_token_request(connection text) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+	SELECT jsonb_build_object(
 		'op', 'http', 'method', 'POST', 'url', rtrim(c.base_url, '/') || '/admin/oauth/access_token',
 		'headers', jsonb_build_object('Content-Type', 'application/x-www-form-urlencoded', 'Accept', 'application/json'),
 		'body', 'grant_type=client_credentials&client_id=' || sync.uri_component(c.username),
 		'form_secret', 'client_secret', 'secret_ref', c.secret_ref,
 		'keep_secret', jsonb_build_object('name', c.name, 'field', 'access_token'),
 		'connect_timeout_ms', 15000, 'timeout_ms', 30000, 'max_bytes', 65536)
-	FROM sync.job j JOIN sync.connection c ON c.name = j.payload ->> 'connection' AND c.enabled AND c.username IS NOT NULL
-	WHERE j.id = ANY (job_ids)
-	  AND NOT EXISTS (SELECT FROM sync.shopify_shop s WHERE s.connection = c.name AND s.paused_reason IS NOT NULL)
+	FROM sync.connection c WHERE c.name = shopify_token_request.connection
 $$;
 
 CREATE FUNCTION sync.response_shopify_token(job_ids bigint[], results jsonb[], bodies bytea[])
@@ -475,12 +449,21 @@ DECLARE
 	answer jsonb;
 	status integer;
 	life float8;
+	failure jsonb;
+	wait interval;
 BEGIN
+	-- Of several shops, in one order.
+	PERFORM FROM sync.rate_limit l
+	WHERE l.connection IN (SELECT j.payload ->> 'connection' FROM sync.job j WHERE j.id = ANY (job_ids)) ORDER BY l.connection FOR UPDATE;
 	FOR i IN 1 .. cardinality(job_ids) LOOP
 		job_id := job_ids[i];
 		SELECT j.payload ->> 'connection' INTO shop FROM sync.job j WHERE j.id = job_ids[i];
 		answer := sync.shopify_json(bodies[i]);
 		status := (results[i] ->> 'status')::integer;
+		failure := jsonb_build_object('class', 'network', 'status', status,
+			'message', 'no token could be had from Shopify: ' || coalesce(results[i] ->> 'message', 'the answer holds none'));
+		wait := sync.breaker_told(shop, job_id, CASE WHEN (results[i] ->> 'kept')::boolean OR status BETWEEN 400 AND 499 AND status <> 429 THEN 'up'
+			WHEN results[i] ->> 'class' = 'network' OR status >= 500 THEN 'down' END, failure);
 		outcome := 'done';
 		retry_in := NULL;
 		error := NULL;
@@ -500,10 +483,9 @@ BEGIN
 					'the app must be installed, and belong to the shop''s organization.'));
 			PERFORM sync.shopify_pause(shop, error ->> 'message', error);
 		ELSE
-			outcome := CASE status WHEN 429 THEN 'defer' ELSE 'retry' END;
-			retry_in := make_interval(secs => greatest((results[i] ->> 'retry_after')::float8, CASE status WHEN 429 THEN 2 END));
-			error := jsonb_build_object('class', 'network', 'status', status,
-				'message', 'no token could be had from Shopify: ' || coalesce(results[i] ->> 'message', 'the answer holds none'));
+			outcome := CASE WHEN status = 429 OR wait IS NOT NULL THEN 'defer' ELSE 'retry' END;
+			retry_in := greatest(wait, make_interval(secs => greatest((results[i] ->> 'retry_after')::float8, CASE status WHEN 429 THEN 2 END)));
+			error := failure;
 		END IF;
 		RETURN NEXT;
 	END LOOP;

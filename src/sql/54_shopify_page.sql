@@ -19,7 +19,7 @@ DECLARE
 	l record;
 BEGIN
 	FOR target IN
-		SELECT j.id, (j.payload ->> 'cost')::numeric AS cost, c AS crawl
+		SELECT j.id, c AS crawl
 		FROM sync.job j JOIN sync.shopify_crawl c ON c.id = (j.payload ->> 'crawl_id')::bigint
 		WHERE j.id = ANY (job_ids) AND c.finished_at IS NULL AND c.read_at IS NULL AND c.pages = (j.payload ->> 'page')::bigint
 	LOOP
@@ -32,8 +32,8 @@ BEGIN
 				jsonb_build_object('first', (target.crawl).page_size, 'after', (target.crawl).cursor,
 					'query', 'updated_at:>=''' || sync.shopify_time_text((target.crawl).updated_since) || '''',
 					'variants', l.variants, 'media', l.media, 'metafields', l.metafields, 'levels', l.levels))],
-			-- What the page before cost is known better than what this one should.
-			ARRAY[coalesce(target.cost, sync.shopify_cost('page', (target.crawl).page_size, l.variants, l.media, l.metafields, l.levels))]) s;
+			ARRAY[sync.shopify_cost('page', (target.crawl).page_size, l.variants, l.media, l.metafields, l.levels)],
+			ARRAY['products'], ARRAY[concat_ws('/', (target.crawl).page_size, l.variants, l.media, l.metafields, l.levels)]) s;
 	END LOOP;
 END
 $$;
@@ -70,20 +70,19 @@ BEGIN
 	ELSIF crawl.page_size > 1 AND (answer.verdict = 'shrink' OR (answer.verdict = 'retry' AND job.attempt >= 2)) THEN
 		-- Too dear, or too much for Shopify to gather in its ten seconds.
 		UPDATE sync.shopify_crawl c SET page_size = greatest(c.page_size / 2, 1) WHERE c.id = crawl.id;
-		UPDATE sync.job j SET payload = j.payload - 'cost' WHERE j.id = shopify_page_response.job_id;
-		outcome := CASE answer.verdict WHEN 'shrink' THEN 'defer' ELSE 'retry' END;
+		outcome := CASE answer.verdict WHEN 'shrink' THEN 'defer' ELSE answer.outcome END;
 		retry_in := coalesce(retry_in, CASE answer.verdict WHEN 'shrink' THEN interval '0' END);
 	ELSIF outcome = 'fail' THEN
 		UPDATE sync.shopify_crawl c SET error = answer.error ->> 'message' WHERE c.id = crawl.id;
 	ELSIF outcome IS NULL THEN
 		SELECT t.outcome, t.error, t.counts INTO outcome, error, counts
-		FROM sync.shopify_page_take(crawl.id, sync.shopify_asked_at(job.payload), answer.data -> 'products', answer.cost) t;
+		FROM sync.shopify_page_take(crawl.id, sync.shopify_asked_at(job.payload), answer.data -> 'products') t;
 	END IF;
 END
 $$;
 
 -- A page that is to be believed: into the mirror, and what follows from it.
-CREATE FUNCTION sync.shopify_page_take(crawl_id bigint, asked_at timestamptz, page jsonb, cost jsonb,
+CREATE FUNCTION sync.shopify_page_take(crawl_id bigint, asked_at timestamptz, page jsonb,
 	OUT outcome text, OUT error jsonb, OUT counts jsonb)
 LANGUAGE plpgsql SET search_path = '' AS $$
 #variable_conflict use_column
@@ -124,9 +123,6 @@ BEGIN
 	END IF;
 	IF more THEN
 		PERFORM sync.shopify_page_enqueue(crawl.id);
-		UPDATE sync.job j SET payload = j.payload || jsonb_build_object('cost', cost -> 'requestedQueryCost')
-		WHERE j.kind = 'shopify_page' AND j.run_id = crawl.run_id AND (j.payload ->> 'page')::bigint = crawl.pages
-		  AND jsonb_typeof(cost -> 'requestedQueryCost') = 'number';
 	END IF;
 	outcome := 'done';
 	counts := jsonb_build_object('pages', 1, 'done', written.seen, 'products', written.seen, 'changed', written.changed, 'rejected', written.rejected);
@@ -154,18 +150,20 @@ DECLARE
 	part record;
 BEGIN
 	FOR part IN
-		SELECT t.connection, array_agg(t.id ORDER BY t.id) AS ids, array_agg(t.request ORDER BY t.id) AS requests, array_agg(t.cost ORDER BY t.id) AS costs
-		FROM (SELECT j.id, j.payload ->> 'connection' AS connection, r.request, r.cost
+		SELECT t.connection, array_agg(t.id ORDER BY t.id) AS ids, array_agg(t.request ORDER BY t.id) AS requests, array_agg(t.cost ORDER BY t.id) AS costs,
+			   array_fill('product'::text, ARRAY[count(*)::integer]) AS operations, array_agg(t.shape ORDER BY t.id) AS shapes
+		FROM (SELECT j.id, j.payload ->> 'connection' AS connection, r.request, r.cost, r.shape
 			  FROM sync.job j CROSS JOIN LATERAL sync.shopify_product_query(j.payload) r WHERE j.id = ANY (job_ids)) t
-		GROUP BY t.connection
+		GROUP BY t.connection ORDER BY t.connection
 	LOOP
-		RETURN QUERY SELECT s.job_id, s.request FROM sync.shopify_schedule(part.connection, part.ids, part.requests, part.costs) s;
+		RETURN QUERY SELECT s.job_id, s.request FROM sync.shopify_schedule(part.connection, part.ids, part.requests, part.costs,
+			part.operations, part.shapes) s;
 	END LOOP;
 END
 $$;
 
 -- The query of one product: all its lists, or what of them is still missing ("after" in the payload: the cursors of those).
-CREATE FUNCTION sync.shopify_product_query(payload jsonb, OUT request jsonb, OUT cost numeric)
+CREATE FUNCTION sync.shopify_product_query(payload jsonb, OUT request jsonb, OUT cost numeric, OUT shape text)
 LANGUAGE plpgsql STABLE SET search_path = '' AS $$
 DECLARE
 	shop text := payload ->> 'connection';
@@ -194,6 +192,7 @@ BEGIN
 			'media', greatest(250 / shrink, 1), 'mediaAfter', after -> 'media', 'withMedia', after IS NULL OR after ? 'media',
 			'metafields', greatest(250 / shrink, 1), 'metafieldsAfter', after -> 'metafields', 'withMetafields', after IS NULL OR after ? 'metafields'));
 	cost := sync.shopify_cost('product', 1, variants, greatest(250 / shrink, 1), greatest(250 / shrink, 1), levels);
+	shape := concat_ws('/', variants, levels, shrink, (SELECT string_agg(k, '+' ORDER BY k) FROM jsonb_object_keys(after) k));
 END
 $$;
 
@@ -345,7 +344,7 @@ BEGIN
 			|| ' { nodes { id createdAt ... on BasicEvent { subjectId subjectType action } } pageInfo { hasNextPage endCursor } } }',
 			jsonb_build_object('first', 250, 'after', target.payload -> 'after', 'query', format('subject_type:PRODUCT action:destroy created_at:>=''%s''',
 				sync.shopify_time_text(target.since - sync.setting_value(target.connection, 'overlap')::interval))))],
-			ARRAY[sync.shopify_cost('events', 250)]) s;
+			ARRAY[sync.shopify_cost('events', 250)], ARRAY['events'], ARRAY['250']) s;
 	END LOOP;
 END
 $$;

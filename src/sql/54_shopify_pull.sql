@@ -36,25 +36,20 @@ CREATE FUNCTION @extschema@.sync_run_shopify_down(mode text DEFAULT 'auto', conn
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
 	shop text;
-	paused text;
 BEGIN
 	IF mode IS NULL OR mode NOT IN ('auto', 'delta', 'full') THEN
 		RAISE EXCEPTION 'there is no mode "%"', mode
 			USING ERRCODE = 'invalid_parameter_value', HINT = 'The modes are auto, delta and full.';
 	END IF;
 	shop := coalesce(connection, sync.connection_of('shopify'));
-	SELECT s.paused_reason INTO paused FROM sync.shopify_shop s WHERE s.connection = shop;
-	IF paused IS NOT NULL THEN
-		RAISE EXCEPTION 'shop "%" is paused: %', shop, paused
-			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('Once that is mended: SELECT sync_shopify_resume(%L).', shop);
-	END IF;
+	PERFORM sync.paused_check(shop);
 	RETURN sync.run_start('shopify_down', shop, 'manual', jsonb_build_object('mode', mode));
 END
 $$;
 ALTER FUNCTION @extschema@.sync_run_shopify_down(text, text) OWNER TO sync_worker;
 GRANT EXECUTE ON FUNCTION @extschema@.sync_run_shopify_down(text, text) TO sync_operator;
 COMMENT ON FUNCTION @extschema@.sync_run_shopify_down(text, text) IS
-'Starts a run that reads a shop and merges what changed into the catalogue: read, link, merge, review. mode: delta (what changed since the last reading), full (the whole shop, by a bulk operation) or auto (whichever is due). connection: which shop, when there is more than one. Returns the run''s id at once, or that of the run that is active. Errors: 22023 another mode, 55000 no enabled connection, or the shop is paused, 42P08 more than one and none named.';
+'Starts a run that reads a shop and merges what changed into the catalogue: read, link, merge, review. mode: delta (what changed since the last reading), full (the whole shop, by a bulk operation) or auto (whichever is due). connection: which shop, when there is more than one. Returns the run''s id at once, or that of the run that is active. Errors: 22023 another mode, 55000 no enabled connection, or it is paused, 42P08 more than one and none named.';
 
 -- What follows when a run of kind shopify_down leaves a phase.
 CREATE FUNCTION sync.shopify_leave_idle(run_id bigint) RETURNS void
@@ -214,57 +209,90 @@ $$;
 
 -- The shop -----------------------------------------------------------------------------------------------------------------------
 
+-- In a run, which then begins its reading, or by itself (49_cache.sql).
 CREATE FUNCTION sync.request_shopify_shop(job_ids bigint[]) RETURNS TABLE (job_id bigint, request jsonb)
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	target record;
 	plan record;
+	delta boolean;
+	scopes text[];
+	publications boolean;
 BEGIN
 	FOR target IN
-		SELECT j.id, j.run_id, r.connection FROM sync.job j JOIN sync.run r ON r.id = j.run_id WHERE j.id = ANY (job_ids)
+		SELECT j.id, j.run_id, j.payload, j.payload ->> 'connection' AS connection FROM sync.job j
+		JOIN sync.connection c ON c.name = j.payload ->> 'connection' WHERE j.id = ANY (job_ids) ORDER BY c.name, j.id
 	LOOP
 		plan := sync.shopify_crawl_plan(target.run_id);
+		delta := coalesce(target.run_id IS NOT NULL AND plan.mode = 'delta' AND plan.crawl_id IS NULL, false);
+		SELECT s.scopes INTO scopes FROM sync.shopify_shop s WHERE s.connection = target.connection;
+		-- Where the scopes are not known yet, it is tried, and once more without.
+		publications := coalesce((target.payload ->> 'publications')::boolean, scopes && '{read_publications, write_publications}', true);
 		RETURN QUERY SELECT s.job_id, s.request FROM sync.shopify_schedule(target.connection, ARRAY[target.id], ARRAY[sync.shopify_request(
 			target.connection,
-			'query($delta: Boolean!, $query: String) { shop { id currencyCode myshopifyDomain }'
+			'query($delta: Boolean!, $query: String, $publications: Boolean!) { shop { id currencyCode myshopifyDomain }'
 			|| ' currentAppInstallation { accessScopes { handle } }'
 			|| ' locations(first: 250, includeInactive: true, includeLegacy: true) { nodes { id name isActive } pageInfo { hasNextPage } }'
+			|| ' publications(first: 250) @include(if: $publications) { nodes { id name } pageInfo { hasNextPage } }'
 			|| ' productsCount(query: $query, limit: null) @include(if: $delta) { count precision } }',
-			jsonb_build_object('delta', plan.mode = 'delta' AND plan.crawl_id IS NULL,
+			jsonb_build_object('delta', delta, 'publications', publications,
 				'query', 'updated_at:>=''' || sync.shopify_time_text(plan.updated_since) || ''''))],
-			ARRAY[sync.shopify_cost('shop', 250)]) s;
+			ARRAY[sync.shopify_cost('shop', 250) + CASE WHEN publications THEN sync.shopify_list_cost(250, 0) ELSE 0 END],
+			ARRAY['shop'], ARRAY[concat_ws('/', CASE WHEN delta THEN 'delta' END, CASE WHEN publications THEN 'publications' END)]) s;
 	END LOOP;
 END
+$$;
+
+-- Whether all that an answer complains of is that the app may not see this field: a scope that the reading can do without.
+CREATE FUNCTION sync.shopify_denied(body bytea, field text) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
+	SELECT coalesce((SELECT bool_and(e.value #>> '{extensions,code}' = 'ACCESS_DENIED' AND coalesce(e.value #>> '{path,0}' = field, false))
+					 FROM jsonb_array_elements(CASE WHEN jsonb_typeof(a.answer -> 'errors') = 'array' THEN a.answer -> 'errors' ELSE '[]' END) e), false)
+	FROM (SELECT sync.shopify_json(body) AS answer) a
 $$;
 
 CREATE FUNCTION sync.response_shopify_shop(job_ids bigint[], results jsonb[], bodies bytea[])
 RETURNS TABLE (job_id bigint, outcome text, retry_in interval, error jsonb, counts jsonb)
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
-	run sync.run;
+	job record;
 	answer record;
 	missing text;
 BEGIN
+	-- Of several shops, in one order.
+	PERFORM FROM sync.rate_limit l
+	WHERE l.connection IN (SELECT j.payload ->> 'connection' FROM sync.job j WHERE j.id = ANY (job_ids)) ORDER BY l.connection FOR UPDATE;
 	FOR i IN 1 .. cardinality(job_ids) LOOP
 		job_id := job_ids[i];
-		SELECT r.* INTO run FROM sync.run r JOIN sync.job j ON j.run_id = r.id WHERE j.id = job_ids[i];
-		answer := sync.shopify_answer(run.connection, job_ids[i], results[i], bodies[i]);
+		SELECT j.run_id, j.payload ->> 'connection' AS connection INTO job FROM sync.job j WHERE j.id = job_ids[i];
+		counts := '{}';
+		IF sync.shopify_denied(bodies[i], 'publications') THEN
+			PERFORM sync.shopify_bucket_told(job.connection, job_id, sync.shopify_json(bodies[i]) #> '{extensions,cost}');
+			PERFORM sync.breaker_told(job.connection, job_id, 'up');
+			UPDATE sync.job j SET payload = j.payload || '{"publications": false}' WHERE j.id = job_ids[i];
+			outcome := 'defer';
+			retry_in := interval '0';
+			error := NULL;
+			RETURN NEXT;
+			CONTINUE;
+		END IF;
+		answer := sync.shopify_answer(job.connection, job_ids[i], results[i], bodies[i]);
 		outcome := answer.outcome;
 		retry_in := answer.retry_in;
 		error := answer.error;
-		counts := '{}';
 		IF outcome IS NULL THEN
-			missing := sync.shopify_shop_write(run.connection, answer.data);
+			missing := sync.shopify_shop_write(job.connection, answer.data);
 			IF missing IS NULL THEN
 				outcome := 'done';
-				PERFORM sync.shopify_crawl_begin(run.id, CASE WHEN answer.data #>> '{productsCount,count}' ~ '^[0-9]{1,12}$'
-															   THEN (answer.data #>> '{productsCount,count}')::bigint END);
+				PERFORM sync.shopify_crawl_begin(job.run_id, CASE WHEN answer.data #>> '{productsCount,count}' ~ '^[0-9]{1,12}$'
+															   THEN (answer.data #>> '{productsCount,count}')::bigint END)
+				WHERE job.run_id IS NOT NULL;
 			ELSE
 				outcome := 'defer';
 				retry_in := interval '1 minute';
 				error := jsonb_build_object('class', 'validation', 'message', 'the app lacks the scope ' || missing,
-					'hint', 'Give the app the scopes of docs/shopify.md, then sync_shopify_resume().');
-				PERFORM sync.shopify_pause(run.connection, error ->> 'message', error);
+					'hint', 'Give the app the scopes of docs/shopify.md, then sync_resume().');
+				PERFORM sync.shopify_pause(job.connection, error ->> 'message', error);
 			END IF;
 		END IF;
 		RETURN NEXT;
@@ -279,6 +307,7 @@ LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	granted text[];
 	places jsonb := CASE WHEN jsonb_typeof(data #> '{locations,nodes}') = 'array' THEN data #> '{locations,nodes}' ELSE '[]' END;
+	channels jsonb := CASE WHEN jsonb_typeof(data #> '{publications,nodes}') = 'array' THEN data #> '{publications,nodes}' END;
 BEGIN
 	SELECT array_agg(s.value ->> 'handle' ORDER BY s.value ->> 'handle') INTO granted
 	FROM jsonb_array_elements(CASE WHEN jsonb_typeof(data #> '{currentAppInstallation,accessScopes}') = 'array'
@@ -298,6 +327,17 @@ BEGIN
 		UPDATE sync.shopify_location l SET active = false
 		WHERE l.connection = shopify_shop_write.connection AND l.active AND l.seen_at < now();
 	END IF;
+	IF channels IS NOT NULL THEN
+		INSERT INTO sync.shopify_publication AS p (connection, remote_id, name)
+		SELECT DISTINCT ON (c.id) shopify_shop_write.connection, c.id, coalesce(c.channel ->> 'name', '')
+		FROM (SELECT sync.shopify_number(e.value ->> 'id') AS id, e.value AS channel FROM jsonb_array_elements(channels) e) c
+		WHERE c.id IS NOT NULL ORDER BY c.id
+		ON CONFLICT (connection, remote_id) DO UPDATE SET name = excluded.name, seen_at = now();
+	END IF;
+	-- What is no longer listed is gone; without the scope nothing is known of them any more.
+	DELETE FROM sync.shopify_publication p
+	WHERE p.connection = shopify_shop_write.connection AND p.seen_at < now()
+	  AND (channels IS NULL OR NOT coalesce((data #> '{publications,pageInfo,hasNextPage}')::boolean, true));
 	RETURN (SELECT string_agg('read_' || n.what, ', ' ORDER BY n.what)
 			FROM unnest(ARRAY['inventory', 'locations', 'products']) AS n (what)
 			WHERE granted IS NOT NULL AND NOT granted && ARRAY['read_' || n.what, 'write_' || n.what]);

@@ -254,14 +254,26 @@ $$;
 
 -- Download -----------------------------------------------------------------------------------------------------------------------
 
--- From another host: no token goes there.
+-- From another host: no token goes there, and it has a breaker of its own.
 CREATE FUNCTION sync.request_shopify_bulk_get(job_ids bigint[]) RETURNS TABLE (job_id bigint, request jsonb)
-LANGUAGE sql SET search_path = '' AS $$
-	SELECT j.id, jsonb_build_object('op', 'http', 'method', 'GET', 'url', j.payload ->> 'url', 'file', format('shopify-%s.jsonl', c.id),
-		'max_bytes', sync.setting_value(c.connection, 'bulk_max_bytes')::bigint, 'connect_timeout_ms', 15000, 'timeout_ms', 6 * 3600 * 1000,
-		'low_speed_seconds', 60)
-	FROM sync.job j JOIN sync.shopify_crawl c ON c.id = (j.payload ->> 'crawl_id')::bigint
-	WHERE j.id = ANY (job_ids) AND c.finished_at IS NULL AND j.payload ? 'url'
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+	target record;
+	gate record;
+BEGIN
+	FOR target IN
+		SELECT j.id, j.payload, c.id AS crawl_id, c.connection FROM sync.job j JOIN sync.shopify_crawl c ON c.id = (j.payload ->> 'crawl_id')::bigint
+		WHERE j.id = ANY (job_ids) AND c.finished_at IS NULL AND j.payload ? 'url' ORDER BY c.connection, j.id
+	LOOP
+		gate := sync.breaker_gate(target.connection, ARRAY[target.id], 'files');
+		job_id := target.id;
+		request := CASE WHEN gate.allowed = '{}' THEN jsonb_build_object('op', 'defer', 'retry_in', extract(epoch FROM gate.wait))
+			ELSE jsonb_build_object('op', 'http', 'method', 'GET', 'url', target.payload ->> 'url', 'file', format('shopify-%s.jsonl', target.crawl_id),
+				'max_bytes', sync.setting_value(target.connection, 'bulk_max_bytes')::bigint, 'connect_timeout_ms', 15000,
+				'timeout_ms', 6 * 3600 * 1000, 'low_speed_seconds', 60) END;
+		RETURN NEXT;
+	END LOOP;
+END
 $$;
 
 CREATE FUNCTION sync.response_shopify_bulk_get(job_ids bigint[], results jsonb[], bodies bytea[])
@@ -271,10 +283,15 @@ DECLARE
 	job record;
 	name text;
 	bytes bigint;
+	wait interval;
 BEGIN
 	FOR i IN 1 .. cardinality(job_ids) LOOP
 		job_id := job_ids[i];
-		SELECT j.payload, j.run_id, (j.payload ->> 'crawl_id')::bigint AS crawl_id INTO job FROM sync.job j WHERE j.id = job_ids[i];
+		SELECT j.payload, j.run_id, (j.payload ->> 'crawl_id')::bigint AS crawl_id, j.payload ->> 'connection' AS connection INTO job
+		FROM sync.job j WHERE j.id = job_ids[i];
+		wait := sync.breaker_told(job.connection, job_id, CASE WHEN (results[i] ->> 'ok')::boolean OR results[i] ->> 'status' ~ '^4' THEN 'up'
+			WHEN results[i] ->> 'class' = 'network' AND coalesce((results[i] ->> 'bytes')::bigint, 0) = 0 THEN 'down' END,
+			jsonb_build_object('class', 'network', 'message', results[i] ->> 'message'), 'files');
 		name := format('shopify-%s.jsonl', job.crawl_id);
 		outcome := 'done';
 		retry_in := NULL;
@@ -306,6 +323,10 @@ BEGIN
 		IF outcome <> 'done' AND error IS NULL THEN
 			error := jsonb_build_object('class', coalesce(results[i] ->> 'class', 'network'), 'message',
 				'the bulk operation''s result could not be downloaded: ' || coalesce(results[i] ->> 'message', 'no reason given'));
+		END IF;
+		IF outcome = 'retry' AND wait IS NOT NULL THEN
+			outcome := 'defer';
+			retry_in := greatest(wait, retry_in);
 		END IF;
 		RETURN NEXT;
 	END LOOP;

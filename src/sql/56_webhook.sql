@@ -225,7 +225,7 @@ BEGIN
 			WHEN 'bulk' THEN
 				PERFORM sync.webhook_bulk_finished(connection);
 			WHEN 'app' THEN
-				PERFORM sync.shopify_pause(connection, 'the app was removed from the shop; install it again, then sync_shopify_resume()', NULL);
+				PERFORM sync.shopify_pause(connection, 'the app was removed from the shop; install it again, then sync_resume()', NULL);
 			ELSE
 				PERFORM sync.shopify_product_fetch(connection, remote_id, 1, CASE head.topic WHEN 'products/delete' THEN 'webhook' END);
 		END CASE;

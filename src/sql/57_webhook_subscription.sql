@@ -97,7 +97,7 @@ BEGIN
 			   array_agg(CASE j.payload ->> 'step' WHEN 'list' THEN sync.shopify_list_cost(250, 0) ELSE 11 END ORDER BY j.id) AS costs
 		FROM sync.job j JOIN sync.connection c ON c.name = j.payload ->> 'connection'
 		WHERE j.id = ANY (job_ids) AND c.enabled AND c.kind = 'shopify' AND sync.webhook_url(c.name) IS NOT NULL
-		GROUP BY c.name
+		GROUP BY c.name ORDER BY c.name
 	LOOP
 		RETURN QUERY SELECT s.job_id, s.request FROM sync.shopify_schedule(shop.name, shop.ids, shop.requests, shop.costs) s;
 	END LOOP;

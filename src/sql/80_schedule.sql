@@ -21,7 +21,7 @@ $$;
 -- Starts a run of each enabled connection of a kind; one that cannot start does not hold up the others.
 -- A connection is looked at when its own poll_interval has passed since the last scheduled look; where it has none, that of the
 -- schedule.  Half a minute of slack, so that a clock that ticks by the minute does not miss every second turn.
--- What a person has to mend before a shop goes on needs no reminder by the clock.
+-- What is paused until a person looks needs no reminder by the clock.
 CREATE FUNCTION sync.tick_runs(kind text, every interval, context jsonb DEFAULT '{}') RETURNS integer
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
@@ -31,7 +31,7 @@ BEGIN
 	FOR name IN
 		SELECT c.name FROM sync.connection c
 		WHERE c.kind::text = split_part(tick_runs.kind, '_', 1) AND c.enabled
-		  AND NOT EXISTS (SELECT FROM sync.shopify_shop s WHERE s.connection = c.name AND s.paused_reason IS NOT NULL)
+		  AND sync.paused(c.name) IS NULL
 		  AND NOT EXISTS (
 			SELECT FROM sync.run r
 			WHERE r.connection = c.name AND r.trigger = 'schedule' AND r.context ->> 'mode' IS NOT DISTINCT FROM tick_runs.context ->> 'mode'

@@ -277,8 +277,16 @@ $node->etilize($ftpd, @quick, via => $proxy);
 $proxy->control(refuse => 1);
 $node->safe_psql('postgres', "UPDATE sync.job_kind SET backoff_cap = '100 milliseconds' WHERE kind = 'etilize_poll'");
 $run = $node->start_etilize;
-is(fetched($run), 'retry_wait', 'an unreachable server: the run waits and tries again');
-like(has("last_error ->> 'message'", $run), qr/no connection to the server/, 'and says why');
+my $waits;
+for (1 .. 200)
+{
+	last if ($waits = $node->value("SELECT message FROM sync.progress WHERE run_id = $run AND current")) ne '';
+	sleep 0.1;
+}
+like($waits, qr/^nothing is sent to "etilize": it failed 5 times in a row, the last: .*no connection to the server/, 'an unreachable server: the run waits, and says why');
+$proxy->heal;
+$node->safe_psql('postgres', "SELECT sync_resume('etilize')");
+like(fetched($run), qr/^(downloaded|loaded|unchanged|failed)$/, 'and goes on when told to');
 over($run);
 
 is($node->log_lines(qr/terminated by signal/), 1, 'nothing crashed but what we killed');

@@ -125,10 +125,10 @@ is(pull('delta'), 'complete', 'are renewed');
 is($shop->effects->{unauthorized}, 0, 'before they are refused');
 $shop->control(token_seconds => 86399, expire_tokens => JSON::PP::true, client_secret => 'another');
 my $run = start('delta');
-until_true("SELECT paused_reason IS NOT NULL FROM sync.shopify_shop", 'a secret that is not valid any more pauses the shop');
+until_true("SELECT coalesce(sync.paused('shopify') IS NOT NULL, false)", 'a secret that is not valid any more pauses the shop');
 like(value("SELECT message FROM sync.notification WHERE kind = 'shopify_paused' ORDER BY id DESC LIMIT 1"), qr/gives no token \(400: invalid_client\)/, 'and says why');
 $shop->control(client_secret => $shop->{client_secret});
-value("SELECT sync_shopify_resume('shopify')");
+value("SELECT sync_resume('shopify')");
 is($node->wait_run($run), 'complete', 'the run goes on once that is mended');
 
 # A frozen shop, a scope that is gone: paused, and what came as null is not taken for deleted.
@@ -136,17 +136,17 @@ for my $status (402, 403, 423, 430)
 {
 	$shop->control(status_next => [$status]);
 	$run = start('delta');
-	until_true("SELECT paused_reason LIKE '%$status%' FROM sync.shopify_shop", "status $status pauses the shop");
-	value("SELECT sync_shopify_resume('shopify')");
+	until_true("SELECT coalesce(sync.paused('shopify') LIKE '%$status%', false)", "status $status pauses the shop");
+	value("SELECT sync_resume('shopify')");
 	is($node->wait_run($run), 'complete', 'and it goes on');
 }
 $shop->edit({ product => $ids[6], set => { title => 'With a scope missing' } });
 $shop->control(denied => { 'ProductVariant.inventoryItem' => 'read_inventory' });
 $run = start('delta');
-until_true("SELECT paused_reason LIKE '%read_inventory%' FROM sync.shopify_shop", 'a scope that is missing is named');
+until_true("SELECT coalesce(sync.paused('shopify') LIKE '%read_inventory%', false)", 'a scope that is missing is named');
 is(value("SELECT count(*) FROM sync.shopify_product WHERE gone_since IS NOT NULL"), 1, 'nothing is taken for gone');
 $shop->control(denied => {});
-value("SELECT sync_shopify_resume('shopify')");
+value("SELECT sync_resume('shopify')");
 is($node->wait_run($run), 'complete', 'with the scope it goes on');
 is(differences(), '', 'and all is here');
 
