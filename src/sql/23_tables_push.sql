@@ -7,6 +7,9 @@ BEGIN
 	IF NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = 'sync.shopify_crawl'::regclass AND a.attname = 'unusable') THEN
 		ALTER TABLE sync.shopify_crawl ADD COLUMN unusable bigint[] NOT NULL DEFAULT '{}';
 	END IF;
+	IF EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = 'sync.shopify_shop'::regclass AND a.attname = 'paused_reason' AND NOT a.attisdropped) THEN
+		ALTER TABLE sync.shopify_shop DROP COLUMN paused_reason;
+	END IF;
 	-- A shop is read and written at the same time.
 	DROP INDEX sync.run_one_active_idx;
 	CREATE UNIQUE INDEX run_one_active_idx ON sync.run (connection, kind) WHERE active AND NOT context ? 'chosen';

@@ -395,6 +395,7 @@ BEGIN
 			outcome := 'defer';
 			retry_in := interval '1 minute';
 			PERFORM sync.shopify_pause(connection, concat_ws(' - ', error ->> 'message', error ->> 'detail'), error);
+			PERFORM sync.breaker_hold(connection, ARRAY[shopify_answer.job_id]);
 		WHEN verdict = 'retry' THEN
 			outcome := CASE WHEN wait IS NULL THEN 'retry' ELSE 'defer' END;
 			retry_in := greatest(wait, make_interval(secs => (result ->> 'retry_after')::float8));

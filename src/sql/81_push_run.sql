@@ -33,12 +33,8 @@ CREATE FUNCTION sync.push_start(connection text, trigger text, context jsonb) RE
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	shop text := coalesce(connection, sync.connection_of('shopify'));
-	paused text := (SELECT s.paused_reason FROM sync.shopify_shop s WHERE s.connection = shop);
 BEGIN
-	IF paused IS NOT NULL THEN
-		RAISE EXCEPTION 'shop "%" is paused: %', shop, paused
-			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('Once that is mended: SELECT sync_shopify_resume(%L).', shop);
-	END IF;
+	PERFORM sync.paused_check(shop);
 	RETURN sync.run_start('shopify_up', shop, trigger, context);
 END
 $$;
@@ -103,7 +99,7 @@ BEGIN
 		IF EXISTS (SELECT FROM sync.run r WHERE r.connection = shop AND r.kind::text = 'shopify_up' AND r.active AND NOT r.context ? 'chosen') THEN
 			-- What it has compared already may be what changed since.
 			PERFORM sync.job_enqueue('shopify_up_start', NULL, jsonb_build_object('connection', shop), shop, clock_timestamp() + interval '2 seconds');
-		ELSIF NOT EXISTS (SELECT FROM sync.shopify_shop s WHERE s.connection = shop AND s.paused_reason IS NOT NULL) THEN
+		ELSIF sync.paused(shop) IS NULL THEN
 			PERFORM sync.run_start('shopify_up', shop, 'changes', '{}');
 		END IF;
 	END LOOP;

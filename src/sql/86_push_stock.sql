@@ -138,9 +138,7 @@ $$;
 CREATE FUNCTION sync.push_cache_wrong(connection text, signal text, remote_id bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
 BEGIN
-	IF signal = 'INVALID_LOCATION' AND to_regprocedure('sync.cache_wrong(text,text,bigint)') IS NOT NULL THEN
-		EXECUTE 'SELECT sync.cache_wrong($1, $2, $3)' USING connection, 'location', remote_id;
-	END IF;
+	PERFORM sync.cache_wrong(connection, 'location', remote_id) WHERE signal = 'INVALID_LOCATION';
 END
 $$;
 

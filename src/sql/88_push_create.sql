@@ -223,11 +223,11 @@ DECLARE
 	names text[] := ARRAY(SELECT lower(btrim(n)) FROM unnest(string_to_array(sync.setting_value(connection, 'push_publish_to'), ',')) n WHERE btrim(n) <> '');
 	found jsonb;
 BEGIN
-	IF names = '{}' OR status IS DISTINCT FROM 'active' OR to_regclass('sync.shopify_publication') IS NULL THEN
+	IF names = '{}' OR status IS DISTINCT FROM 'active' THEN
 		RETURN '[]';
 	END IF;
-	EXECUTE 'SELECT coalesce(jsonb_agg(p.remote_id ORDER BY p.remote_id), ''[]'') FROM sync.shopify_publication p WHERE p.connection = $1 AND lower(p.name) = ANY ($2)'
-		INTO found USING connection, names;
+	SELECT coalesce(jsonb_agg(p.remote_id ORDER BY p.remote_id), '[]') INTO found
+	FROM sync.shopify_publication p WHERE p.connection = push_channels.connection AND lower(p.name) = ANY (names);
 	RETURN found;
 END
 $$;
