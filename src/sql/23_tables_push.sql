@@ -20,10 +20,11 @@ BEGIN
 	CREATE TYPE sync.push_state AS ENUM ('queued', 'checking', 'sent', 'retry', 'synced', 'stale', 'failed', 'cancelled');
 
 	CREATE TABLE sync.push_transition (
+		id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 		from_state sync.push_state NOT NULL,
 		to_state sync.push_state NOT NULL,
 		meaning text NOT NULL,
-		PRIMARY KEY (from_state, to_state)
+		UNIQUE (from_state, to_state)
 	);
 	COMMENT ON TABLE sync.push_transition IS 'The moves of a push; there are no others.';
 

@@ -8,6 +8,7 @@ BEGIN
 		('keep_feed_files', '3', 'count', 'Loaded feed files of a connection whose rows and zip are kept; one that is still needed always is.'),
 		('keep_job_history', '14 days', 'interval', 'How long finished jobs stay in sync.job_history.'),
 		('keep_run_details', '2 days', 'interval', 'How long match results and validation rows of a finished run stay.'),
+		('keep_pushes', '30 days', 'interval', 'How long what was sent to a shop stays in sync.push, sync.push_event and sync.push_call.'),
 		('keep_notifications', '90 days', 'interval', 'How long notifications stay.')
 	ON CONFLICT (name) DO NOTHING;
 	INSERT INTO sync.job_kind (kind, network, class, batch, max_attempts, description) VALUES
@@ -68,6 +69,8 @@ BEGIN
 			RAISE WARNING 'run % does not move on: %', id, SQLERRM;
 		END;
 	END LOOP;
+	-- What waits to be sent, and nobody put together to calls.
+	PERFORM sync.push_plan_wanted(p.connection) FROM (SELECT DISTINCT o.connection FROM sync.push o WHERE o.state = 'queued') p;
 	PERFORM sync.wake();
 	RETURN nudged;
 END
@@ -113,6 +116,8 @@ BEGIN
 			RETURN format('%s runs', sync.tick_runs('shopify_down', coalesce(every, interval '0'), '{"mode": "auto"}'));
 		WHEN 'shop_full' THEN
 			RETURN format('%s runs', sync.tick_runs('shopify_down', coalesce(every, interval '0'), '{"mode": "full"}'));
+		WHEN 'push' THEN
+			RETURN format('%s runs', sync.tick_runs('shopify_up', coalesce(every, interval '0')));
 		WHEN 'stage' THEN
 			RETURN format('%s runs moved on', sync.tick_stage());
 		WHEN 'apply' THEN
@@ -123,14 +128,14 @@ BEGIN
 			RETURN format('job %s', sync.job_enqueue('housekeep', NULL, '{}', 'daily'));
 		ELSE
 			RAISE EXCEPTION 'there is no phase "%"', phase
-				USING ERRCODE = 'invalid_parameter_value', HINT = 'The phases are poll, mirror, shop, shop_full, stage, apply, webhooks and housekeep.';
+				USING ERRCODE = 'invalid_parameter_value', HINT = 'The phases are poll, mirror, shop, shop_full, push, stage, apply, webhooks and housekeep.';
 	END CASE;
 END
 $$;
 ALTER FUNCTION sync.tick(text, interval) OWNER TO sync_worker;
 GRANT EXECUTE ON FUNCTION sync.tick(text, interval) TO sync_operator;
 COMMENT ON FUNCTION sync.tick(text, interval) IS
-'One step of a phase: poll (starts feed runs), mirror (starts runs that refresh the ERP''s mirror), shop (starts runs that take over what changed in the shops, or all of it where that is due), shop_full (all of it), stage (moves on runs that lost their work), apply (applies what was approved), webhooks (verifies the shops'' subscriptions), housekeep (drops what is old). every: least time between two looks at a connection, where it has no poll_interval of its own; NULL takes the setting. Returns what it did, at once; the workers do the work. Errors: 22023 for another phase.';
+'One step of a phase: poll (starts feed runs), mirror (starts runs that refresh the ERP''s mirror), shop (starts runs that take over what changed in the shops, or all of it where that is due), shop_full (all of it), push (starts runs that send to the shops what changed here), stage (moves on runs that lost their work), apply (applies what was approved), webhooks (verifies the shops'' subscriptions), housekeep (drops what is old). every: least time between two looks at a connection, where it has no poll_interval of its own; NULL takes the setting. Returns what it did, at once; the workers do the work. Errors: 22023 for another phase.';
 
 -- The schedule -------------------------------------------------------------------------------------------------------------------
 
@@ -142,9 +147,9 @@ DECLARE
 	plan jsonb;
 BEGIN
 	plan := CASE preset
-		WHEN 'standard' THEN '{"poll": "* * * * *", "mirror": "7 * * * *", "shop": "*/15 * * * *", "shop_full": "15 2 * * 0", "stage": "*/5 * * * *", "apply": "* * * * *", "webhooks": "23 * * * *", "housekeep": "30 3 * * *"}'
-		WHEN 'frequent' THEN '{"poll": "* * * * *", "mirror": "*/30 * * * *", "shop": "*/5 * * * *", "shop_full": "15 2 * * *", "stage": "* * * * *", "apply": "* * * * *", "webhooks": "23 * * * *", "housekeep": "30 3 * * *"}'
-		WHEN 'nightly' THEN '{"poll": "0 1 * * *", "mirror": "30 0 * * *", "shop": "45 0 * * *", "shop_full": "15 2 * * 0", "stage": "*/15 * * * *", "apply": "*/5 * * * *", "webhooks": "23 * * * *", "housekeep": "30 3 * * *"}'
+		WHEN 'standard' THEN '{"poll": "* * * * *", "mirror": "7 * * * *", "shop": "*/15 * * * *", "shop_full": "15 2 * * 0", "push": "8,23,38,53 * * * *", "stage": "*/5 * * * *", "apply": "* * * * *", "webhooks": "23 * * * *", "housekeep": "30 3 * * *"}'
+		WHEN 'frequent' THEN '{"poll": "* * * * *", "mirror": "*/30 * * * *", "shop": "*/5 * * * *", "shop_full": "15 2 * * *", "push": "3,8,13,18,23,28,33,38,43,48,53,58 * * * *", "stage": "* * * * *", "apply": "* * * * *", "webhooks": "23 * * * *", "housekeep": "30 3 * * *"}'
+		WHEN 'nightly' THEN '{"poll": "0 1 * * *", "mirror": "30 0 * * *", "shop": "45 0 * * *", "shop_full": "15 2 * * 0", "push": "0 4 * * *", "stage": "*/15 * * * *", "apply": "*/5 * * * *", "webhooks": "23 * * * *", "housekeep": "30 3 * * *"}'
 	END::jsonb;
 	IF plan IS NULL THEN
 		RAISE EXCEPTION 'there is no preset "%"', preset
@@ -158,7 +163,7 @@ BEGIN
 	RETURN QUERY
 		SELECT 'product_sync_' || p.phase, plan ->> p.phase, format('SELECT sync.tick(%L%s)', p.phase,
 			CASE WHEN p.phase = 'poll' AND preset = 'frequent' THEN ', ''5 minutes''' WHEN p.phase = 'poll' AND preset = 'nightly' THEN ', ''0 s''' ELSE '' END)
-		FROM unnest(ARRAY['poll', 'mirror', 'shop', 'shop_full', 'stage', 'apply', 'webhooks', 'housekeep']) WITH ORDINALITY AS p (phase, no)
+		FROM unnest(ARRAY['poll', 'mirror', 'shop', 'shop_full', 'push', 'stage', 'apply', 'webhooks', 'housekeep']) WITH ORDINALITY AS p (phase, no)
 		UNION ALL
 		SELECT 'product_sync_work', '* * * * *', 'CALL @extschema@.sync_work(''50 seconds'')' WHERE NOT preloaded;
 END
@@ -353,6 +358,16 @@ BEGIN
 	GET DIAGNOSTICS n = ROW_COUNT;
 	deleted := deleted + n;
 	DELETE FROM sync.decision_log d WHERE d.decided_at < now() - sync.setting_value(NULL, 'keep_decisions')::interval;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	deleted := deleted + n;
+	DELETE FROM sync.push_event e WHERE e.at < now() - sync.setting_value(NULL, 'keep_pushes')::interval
+		AND NOT EXISTS (SELECT FROM sync.push p WHERE p.id = e.push_id AND p.ended_at IS NULL);
+	GET DIAGNOSTICS n = ROW_COUNT;
+	deleted := deleted + n;
+	DELETE FROM sync.push p WHERE p.ended_at < now() - sync.setting_value(NULL, 'keep_pushes')::interval;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	deleted := deleted + n;
+	DELETE FROM sync.push_call c WHERE c.finished_at < now() - sync.setting_value(NULL, 'keep_pushes')::interval;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	deleted := deleted + n;
 	DELETE FROM sync.low_stock k WHERE k.cleared_at < now() - sync.setting_value(NULL, 'keep_notifications')::interval;
