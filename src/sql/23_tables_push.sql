@@ -15,6 +15,9 @@ BEGIN
 	CREATE UNIQUE INDEX run_one_active_idx ON sync.run (connection, kind) WHERE active AND NOT context ? 'chosen';
 	COMMENT ON COLUMN sync.run.active IS 'Works on the queue now; one at a time for a connection and kind. A run that waits for people is not active.';
 
+	ALTER TABLE sync.product_listing ADD COLUMN base_gone jsonb NOT NULL DEFAULT '{}';
+	COMMENT ON COLUMN sync.product_listing.base_gone IS 'By SKU, variants that were deleted here and that the shop still has: their number there (remote) and their base.';
+
 	-- queued: waits to be sent.  checking: in a call, which reads first what the shop has.  sent: the call was committed and went out, and
 	-- no answer is here.  retry: to be tried again.  synced, stale, failed and cancelled are ends.
 	CREATE TYPE sync.push_state AS ENUM ('queued', 'checking', 'sent', 'retry', 'synced', 'stale', 'failed', 'cancelled');

@@ -128,7 +128,8 @@ BEGIN
 		WHERE i.product_listing_id = ANY (listing_ids)
 		GROUP BY i.product_listing_id)
 	SELECT m.id, m.remote_id, l.id, l.product_id, d.version, m.gone,
-		   CASE WHEN l.merged_at IS NOT NULL THEN l.base || jsonb_build_object('variants', coalesce(i.base, '{}')) END,
+		   CASE WHEN l.merged_at IS NOT NULL THEN l.base || jsonb_build_object('variants', CASE l.base_gone WHEN '{}' THEN '{}' ELSE (
+				SELECT jsonb_object_agg(g.key, g.value -> 'base') FROM jsonb_each(l.base_gone) g) END || coalesce(i.base, '{}')) END,
 		   l.base_local || jsonb_build_object('variants', coalesce(i.base_local, '{}')),
 		   d.document, jsonb_set(m.document, '{variants}', k.variants), k.skus, m.variants
 	FROM mirror m

@@ -174,6 +174,8 @@ BEGIN
 		  (coalesce(b.base -> 'variants' -> v.sku, '{}'), coalesce(b.base_local -> 'variants' -> v.sku, '{}'));
 	UPDATE sync.product_listing l
 	SET base = b.base - 'variants', base_local = b.base_local - 'variants', merged_at = now(),
+		base_gone = CASE l.base_gone WHEN '{}' THEN '{}' ELSE (SELECT coalesce(jsonb_object_agg(g.key, g.value), '{}') FROM jsonb_each(l.base_gone) g
+			WHERE b.base -> 'variants' ? g.key AND NOT EXISTS (SELECT FROM sync.variant v WHERE v.product_id = l.product_id AND v.sku = g.key)) END,
 		sent = CASE l.sent WHEN '{}' THEN '{}' ELSE l.sent - ARRAY(SELECT f.path FROM unnest(agreed) f WHERE f.product_id = b.product_id) END
 	FROM unnest(bases) b WHERE l.id = b.listing_id;
 	UPDATE sync.product_listing l SET merged_at = now()
@@ -402,6 +404,17 @@ $$;
 CREATE FUNCTION sync.install_part_68_version_written() RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $install$
 BEGIN
+	-- A variant that is deleted here stays in the base of the shops that have it, so that it is missed there and not taken for a new one of theirs.
+	CREATE OR REPLACE FUNCTION sync.variant_gone() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+	BEGIN
+		UPDATE sync.product_listing l
+		SET base_gone = l.base_gone || jsonb_build_object(OLD.sku, jsonb_build_object('remote', i.remote_id, 'base', i.base))
+		FROM sync.listing i WHERE i.variant_id = OLD.id AND l.id = i.product_listing_id AND l.merged_at IS NOT NULL;
+		RETURN OLD;
+	END
+	$$;
+	CREATE OR REPLACE TRIGGER variant_4_gone BEFORE DELETE ON sync.variant FOR EACH ROW EXECUTE FUNCTION sync.variant_gone();
 	CREATE OR REPLACE FUNCTION sync.version_written() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 	DECLARE

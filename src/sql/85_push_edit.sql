@@ -7,8 +7,8 @@ CREATE FUNCTION sync.push_rows(call_id bigint, push_ids bigint[] DEFAULT NULL)
 RETURNS TABLE (push_id bigint, place integer, product_id bigint, remote_id bigint, path text, root text, sku text, remote_variant bigint,
 	remote_path text, wanted jsonb, expected jsonb)
 LANGUAGE sql STABLE ROWS 100 SET search_path = '' AS $$
-	SELECT p.id, p.place, p.product_id, p.remote_id, w.key, r.root, k.sku, l.remote_id,
-		   CASE WHEN k.sku IS NULL THEN w.key ELSE 'variants[' || coalesce(l.remote_id::text, 'none') || ']' || coalesce('.' || k.rest, '') END,
+	SELECT p.id, p.place, p.product_id, p.remote_id, w.key, r.root, k.sku, n.remote_id,
+		   CASE WHEN k.sku IS NULL THEN w.key ELSE 'variants[' || coalesce(n.remote_id::text, 'none') || ']' || coalesce('.' || k.rest, '') END,
 		   nullif(w.value, 'null'), nullif(p.expected -> w.key, 'null')
 	FROM sync.push p CROSS JOIN LATERAL jsonb_each(p.wanted) w
 	CROSS JOIN LATERAL (SELECT sync.push_root(w.key, w.value) AS root) r
@@ -17,6 +17,8 @@ LANGUAGE sql STABLE ROWS 100 SET search_path = '' AS $$
 	CROSS JOIN LATERAL (SELECT u.sku, nullif(u.rest, '') AS rest) k
 	LEFT JOIN sync.variant v ON v.sku = k.sku AND v.product_id = p.product_id
 	LEFT JOIN sync.listing l ON l.connection = p.connection AND l.variant_id = v.id
+	CROSS JOIN LATERAL (SELECT coalesce(l.remote_id, CASE WHEN r.root = 'variant_delete' THEN (
+		SELECT (o.base_gone -> k.sku ->> 'remote')::bigint FROM sync.product_listing o WHERE o.connection = p.connection AND o.product_id = p.product_id) END) AS remote_id) n
 	WHERE p.call_id = push_rows.call_id AND p.part = 'edit' AND p.ended_at IS NULL AND (push_ids IS NULL OR p.id = ANY (push_ids))
 $$;
 

@@ -91,6 +91,17 @@ $push->pull('full');
 is($push->value("SELECT count(*) FROM sync.conflict WHERE product_id = $new AND state = 'open'"), 0, 'reading it back finds nothing to decide') or diag $push->value("SELECT string_agg(path || local_value || shopify_value, E'\\n') FROM sync.conflict WHERE product_id = $new");
 is($push->value("SELECT images -> 0 ->> 'src' FROM sync.product WHERE id = $new"), 'https://example.com/b.jpg', 'our addresses stay ours');
 is($push->state($push->up), 'complete nothing differs', 'nor to send');
+$push->sql("DELETE FROM sync.variant WHERE sku = 'MH-2'");
+$push->pull('full');
+is($push->value("SELECT count(*) FROM sync.variant WHERE sku = 'MH-2'"), 0, 'a variant that was deleted here does not come back from the shop');
+$run = $push->up;
+is($push->value("SELECT flags::text || (SELECT string_agg(path, ' ') FROM sync.staging_field f WHERE f.staging_id = s.id) FROM sync.staging s WHERE run_id = $run"), '{variant_removed}variants[MH-2]',
+	'deleting it there waits for a person') or diag $push->story($run);
+$push->sql("SELECT sync_approve_where('{\"run_id\": $run}', NULL, dry_run => false)");
+$push->work;
+is_deeply([ map { $_->{sku} } @{ $shop->product($push->remote($new))->{variants} } ], [ 'MH-1', 'MH-3' ], 'and is done') or diag $push->story($run);
+is($push->state($push->up), 'complete nothing differs', 'once');
+is($push->value("SELECT base_gone FROM sync.product_listing WHERE product_id = $new"), '{}', 'and is agreed on');
 
 $shop->blameless;
 done_testing();
