@@ -40,6 +40,7 @@ BEGIN
 		key uuid NOT NULL DEFAULT gen_random_uuid(),
 		request jsonb,
 		items integer NOT NULL,
+		sending numeric NOT NULL DEFAULT 0,
 		checked_at timestamptz,
 		sent_at timestamptz,
 		file text,
@@ -56,6 +57,7 @@ BEGIN
 	COMMENT ON COLUMN sync.push_call.step IS 'Where it stands: check, send; of a bulk mutation also target, upload, start, poll, get, load; of a new product find, create, publish.';
 	COMMENT ON COLUMN sync.push_call.key IS 'Idempotency key: the same for as long as the request is the same.';
 	COMMENT ON COLUMN sync.push_call.request IS 'The variables that were sent, as they are sent again when the answer is lost.';
+	COMMENT ON COLUMN sync.push_call.sending IS 'Points that its sending is expected to cost.';
 	COMMENT ON COLUMN sync.push_call.items IS 'How many changed items it carries: levels of stock, variants, fields of products.';
 
 	CREATE TABLE sync.push (

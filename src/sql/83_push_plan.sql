@@ -146,14 +146,14 @@ $$;
 -- Calls ----------------------------------------------------------------------------------------------------------------------------
 
 -- A call of these pushes, in this order, with the job that makes it.
-CREATE FUNCTION sync.push_call_open(connection text, part text, method text, step text, push_ids bigint[], items integer, class integer) RETURNS bigint
+CREATE FUNCTION sync.push_call_open(connection text, part text, method text, step text, push_ids bigint[], items integer, sending numeric, class integer) RETURNS bigint
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
 DECLARE
 	call bigint;
 BEGIN
-	INSERT INTO sync.push_call (connection, part, method, step, items)
-	VALUES (push_call_open.connection, push_call_open.part, push_call_open.method, push_call_open.step, push_call_open.items) RETURNING id INTO call;
+	INSERT INTO sync.push_call (connection, part, method, step, items, sending)
+	VALUES (push_call_open.connection, push_call_open.part, push_call_open.method, push_call_open.step, push_call_open.items, push_call_open.sending) RETURNING id INTO call;
 	PERFORM sync.push_move(push_ids, 'checking', call);
 	UPDATE sync.push p SET place = u.no FROM unnest(push_ids) WITH ORDINALITY AS u (id, no) WHERE p.id = u.id;
 	PERFORM sync.job_enqueue('shopify_push', NULL, jsonb_build_object('connection', push_call_open.connection, 'call', call), class => push_call_open.class);
@@ -208,20 +208,21 @@ BEGIN
 	PERFORM pg_advisory_xact_lock(hashtextextended('product_sync.push ' || push_plan.connection, 0));
 	FOR part IN
 		WITH waiting AS (
-			SELECT DISTINCT ON (p.variant_id, p.location_id) p.id, p.class FROM sync.push p
+			SELECT DISTINCT ON (p.variant_id, p.location_id) p.id, p.class, CASE WHEN p.alone THEN p.id END AS alone FROM sync.push p
 			WHERE p.connection = push_plan.connection AND p.state = 'queued' AND p.part = 'stock' AND p.due_at <= clock_timestamp()
 			  -- As a set that is hashed once: there may be many on both sides.
 			  AND (p.variant_id, p.location_id) NOT IN (SELECT o.variant_id, o.location_id FROM sync.push o
 				   WHERE o.connection = push_plan.connection AND o.part = 'stock' AND o.ended_at IS NULL AND o.state <> 'queued')
 			ORDER BY p.variant_id, p.location_id, p.id)
 		SELECT array_agg(w.id ORDER BY w.class, w.id) AS ids, min(w.class) AS class
-		FROM (SELECT u.id, u.class, (row_number() OVER (ORDER BY u.class, u.id) - 1) / of_stock AS no FROM waiting u) w GROUP BY w.no ORDER BY w.no
+		FROM (SELECT u.id, u.class, u.alone, (row_number() OVER (PARTITION BY u.alone ORDER BY u.class, u.id) - 1) / of_stock AS no FROM waiting u) w
+		GROUP BY w.alone, w.no ORDER BY w.alone NULLS FIRST, w.no
 	LOOP
-		PERFORM sync.push_call_open(push_plan.connection, 'stock', 'direct', 'send', part.ids, cardinality(part.ids), part.class);
+		PERFORM sync.push_call_open(push_plan.connection, 'stock', 'direct', 'send', part.ids, cardinality(part.ids), 10, part.class);
 		calls := calls + 1;
 	END LOOP;
 	FOR part IN SELECT * FROM sync.push_plan_edits(push_plan.connection) LOOP
-		PERFORM sync.push_call_open(push_plan.connection, part.part, part.method, CASE part.part WHEN 'edit' THEN 'check' ELSE 'find' END, part.ids, part.items, part.class);
+		PERFORM sync.push_call_open(push_plan.connection, part.part, part.method, CASE part.part WHEN 'edit' THEN 'check' ELSE 'find' END, part.ids, part.items, part.sending, part.class);
 		calls := calls + 1;
 	END LOOP;
 	RETURN jsonb_build_object('calls', calls);
@@ -229,7 +230,7 @@ END
 $$;
 
 -- The calls that change or make products.
-CREATE FUNCTION sync.push_plan_edits(connection text) RETURNS TABLE (part text, method text, ids bigint[], items integer, class integer)
+CREATE FUNCTION sync.push_plan_edits(connection text) RETURNS TABLE (part text, method text, ids bigint[], items integer, sending numeric, class integer)
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
 DECLARE
@@ -254,14 +255,14 @@ BEGIN
 							 floor((sum(d.reading) OVER w - d.reading) / of_points)) AS no
 		FROM edit d WHERE d.bulk IS NULL OR d.alone OR d.bulk NOT IN (SELECT b.bulk FROM bulk b)
 		WINDOW w AS (PARTITION BY CASE WHEN d.alone THEN d.id END, d.bulk ORDER BY d.class, d.id))
-	SELECT 'edit', 'bulk', array_agg(e.id ORDER BY e.class, e.id), sum(e.n)::integer, min(e.class)::integer
+	SELECT 'edit', 'bulk', array_agg(e.id ORDER BY e.class, e.id), sum(e.n)::integer, sync.push_bulk_cost(), min(e.class)::integer
 	FROM (SELECT o.*, (row_number() OVER (PARTITION BY o.bulk ORDER BY o.class, o.id) - 1) / 10000 AS no FROM edit o) e
 	WHERE NOT e.alone AND e.bulk IN (SELECT b.bulk FROM bulk b) GROUP BY e.bulk, e.no
 	UNION ALL
-	SELECT 'edit', 'direct', array_agg(d.id ORDER BY d.class, d.id), sum(d.n)::integer, min(d.class)::integer
+	SELECT 'edit', 'direct', array_agg(d.id ORDER BY d.class, d.id), sum(d.n)::integer, sum(d.sending), min(d.class)::integer
 	FROM direct d GROUP BY CASE WHEN d.alone THEN d.id END, d.bulk, d.no
 	UNION ALL
-	SELECT 'create', 'direct', ARRAY[w.id], 1, w.class::integer FROM waiting w WHERE w.part = 'create'
-	ORDER BY 5, 3;
+	SELECT 'create', 'direct', ARRAY[w.id], 1, 11, w.class::integer FROM waiting w WHERE w.part = 'create'
+	ORDER BY 6, 3;
 END
 $$;

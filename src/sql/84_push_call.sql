@@ -48,6 +48,9 @@ BEGIN
 		asked := sync.push_stock_request(call.id);
 	ELSIF call.part = 'create' THEN
 		asked := sync.push_create_request(call.id);
+	ELSIF call.step = 'check' AND call.method = 'direct' AND sync.push_crowded(call.id) THEN
+		request := '{"op": "defer", "retry_in": 0.5}';
+		RETURN;
 	ELSIF call.step = 'check' THEN
 		asked := sync.push_check_request(call.id);
 	ELSIF call.step IN ('settle', 'reorder') THEN
@@ -62,6 +65,16 @@ BEGIN
 		PERFORM sync.push_call_finish(call.id);
 	END IF;
 END
+$$;
+
+-- Whether calls that were read already wait for so many points that what would be read now would be old when its turn comes.
+CREATE FUNCTION sync.push_crowded(call_id bigint) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = '' AS $$
+	SELECT coalesce(sum(o.sending), 0) > 10 * coalesce(min(l.points_per_second), min(sync.setting_value(c.connection, 'points_per_second')::numeric))
+	FROM sync.push_call c JOIN sync.push_call o ON o.connection = c.connection AND o.finished_at IS NULL AND o.step = 'send' AND o.method = 'direct' AND o.part = 'edit' AND o.id <> c.id
+	LEFT JOIN sync.rate_limit l ON l.connection = c.connection
+	-- A pause holds them all, and costs nothing.
+	WHERE c.id = push_crowded.call_id AND sync.paused(c.connection) IS NULL
 $$;
 
 -- The pushes of a call that are not at their end, in its order.
