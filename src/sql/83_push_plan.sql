@@ -50,9 +50,9 @@ BEGIN
 	FROM (SELECT w.key, sync.push_root(w.key, w.value) AS root, CASE WHEN w.key LIKE 'variants[%' THEN (sync.document_path(w.key))[2] END AS sku FROM jsonb_each(wanted) w) e;
 	whole := f.skus > 50 OR f.images OR f.creates OR f.deletes;
 	ids := CASE WHEN whole THEN 0 ELSE f.own::integer + f.skus END;
-	reading := f.own::integer + f.seo + CASE WHEN f.metafields > 0 THEN sync.shopify_list_cost(f.metafields, 0) ELSE 0 END
-		+ CASE WHEN NOT whole THEN f.skus * (1 + f.item + f.options)
-			   ELSE sync.shopify_list_cost(250, 3) + CASE WHEN f.images THEN sync.shopify_list_cost(250, 1) ELSE 0 END END;
+	-- Each node costs what any of them is asked for.
+	reading := CASE WHEN whole THEN 1 + sync.shopify_list_cost(250, 3) + CASE WHEN f.images THEN sync.shopify_list_cost(250, 1) ELSE 0 END ELSE ids END
+		* CASE WHEN whole THEN 1 ELSE 1 + f.seo + f.item + f.options + CASE WHEN f.metafields > 0 THEN sync.shopify_list_cost(f.metafields, 0) ELSE 0 END END;
 	mutations := f.product::integer + ceil(f.skus / 250.0)::integer + 2 * ceil(f.metafields / 25.0)::integer + 3 * f.images::integer + f.creates::integer + f.deletes::integer;
 	sending := 10 * mutations + f.seo + round(0.2 * f.skus) + f.item + f.options + 3 * f.creates::integer + 3 * f.images::integer;
 	bulk := CASE WHEN whole THEN NULL WHEN NOT f.own THEN 'variants' WHEN f.skus = 0 AND f.metafields = 0 THEN 'product' END;

@@ -8,6 +8,7 @@ DECLARE
 	target record;
 	call sync.push_call;
 	asked record;
+	gate record;
 BEGIN
 	FOR target IN
 		SELECT j.id, (j.payload ->> 'call')::bigint AS call FROM sync.job j WHERE j.id = ANY (job_ids)
@@ -18,10 +19,15 @@ BEGIN
 		asked := sync.push_request(call.id);
 		CONTINUE WHEN asked.request IS NULL;
 		job_id := target.id;
-		IF asked.cost IS NULL THEN
+		IF asked.cost IS NULL AND asked.request ->> 'op' = 'http' THEN
+			-- Where Shopify keeps files is a place of its own, which may fail alone.
+			gate := sync.breaker_gate(call.connection, ARRAY[target.id], 'files');
+			request := CASE WHEN gate.allowed = '{}' THEN jsonb_build_object('op', 'defer', 'retry_in', extract(epoch FROM gate.wait)) ELSE asked.request END;
+		ELSIF asked.cost IS NULL THEN
 			request := asked.request;
 		ELSE
-			SELECT s.request INTO request FROM sync.shopify_schedule(call.connection, ARRAY[target.id], ARRAY[asked.request], ARRAY[asked.cost]) s;
+			SELECT s.request INTO request FROM sync.shopify_schedule(call.connection, ARRAY[target.id], ARRAY[asked.request], ARRAY[asked.cost],
+				CASE WHEN call.part = 'stock' THEN ARRAY['push_stock'] END, CASE WHEN call.part = 'stock' THEN ARRAY[''] END) s;
 		END IF;
 		IF request ->> 'op' NOT IN ('defer', 'fail') THEN
 			UPDATE sync.push_call c SET requests = c.requests + 1, points = c.points + coalesce(asked.cost, 0) WHERE c.id = call.id;
@@ -130,10 +136,17 @@ DECLARE
 	call sync.push_call;
 	answer record;
 	next record;
+	wait interval;
 BEGIN
 	SELECT c.* INTO call FROM sync.job j JOIN sync.push_call c ON c.id = (j.payload ->> 'call')::bigint WHERE j.id = push_response.job_id FOR UPDATE OF c;
 	IF call.method = 'bulk' AND call.step IN ('upload', 'get') THEN
+		wait := sync.breaker_told(call.connection, push_response.job_id, CASE WHEN (result ->> 'ok')::boolean OR (result ->> 'status')::integer < 500 THEN 'up' ELSE 'down' END,
+			jsonb_build_object('message', result ->> 'message', 'status', result -> 'status'), 'files');
 		next := sync.push_file_response(call.id, result, body);
+		IF next.outcome = 'retry' AND wait IS NOT NULL THEN
+			next.outcome := 'defer';
+			next.retry_in := wait;
+		END IF;
 	ELSE
 		answer := sync.shopify_answer(call.connection, push_response.job_id, result, body);
 		IF call.finished_at IS NOT NULL OR call.id IS NULL THEN
@@ -172,7 +185,12 @@ DECLARE
 	-- Steps that only look, or that may be done twice, are done again as they are.
 	sending boolean := EXISTS (SELECT FROM sync.push p WHERE p.id = ANY (ids) AND p.state = 'sent') AND call.step IN ('send', 'create', 'start');
 BEGIN
-	IF verdict IN ('fail', 'shrink') AND cardinality(ids) > 1 AND (call.method = 'direct' OR call.step IN ('check', 'start')) THEN
+	IF verdict = 'shrink' AND call.step = 'check' AND coalesce((call.request ->> 'shrink')::integer, 1) < 64 THEN
+		UPDATE sync.push_call c SET request = coalesce(c.request, '{}') || jsonb_build_object('shrink', 2 * coalesce((c.request ->> 'shrink')::integer, 1)) WHERE c.id = call.id;
+		outcome := 'defer';
+		retry_in := interval '0';
+		error := NULL;
+	ELSIF verdict IN ('fail', 'shrink') AND cardinality(ids) > 1 AND (call.method = 'direct' OR call.step IN ('check', 'start')) THEN
 		PERFORM sync.push_forget(ids);
 		IF sending THEN
 			PERFORM sync.push_move(ids, 'retry', call.id, error ->> 'message', error);

@@ -49,16 +49,18 @@ LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' 
 #variable_conflict use_column
 DECLARE
 	call sync.push_call := (SELECT c FROM sync.push_call c WHERE c.id = call_id);
-	most numeric := sync.setting_value(call.connection, 'points_per_query')::numeric * 0.9;
+	-- What Shopify found too dear is asked for in smaller pieces.
+	shrink integer := coalesce((call.request ->> 'shrink')::integer, 1);
+	most numeric := sync.setting_value(call.connection, 'points_per_query')::numeric * 0.9 / shrink;
 	part record;
 	chosen record;
 BEGIN
-	SELECT array_agg(t.id ORDER BY t.place) AS ids, sum(t.reading) AS reading, bool_or(t.whole) AS whole, max(t.place) AS place INTO part
-	FROM (SELECT p.id, p.place, c.reading, c.whole, sum(c.reading) OVER w AS points, sum(c.ids) OVER w AS nodes, row_number() OVER w AS no
+	SELECT array_agg(t.id ORDER BY t.place) AS ids, max(t.points) AS reading, bool_or(t.whole) AS whole, max(t.place) AS place INTO part
+	FROM (SELECT p.id, p.place, c.whole, CASE WHEN c.whole THEN c.reading ELSE sum(c.ids) OVER w * max(c.reading / greatest(c.ids, 1)) OVER w END AS points, sum(c.ids) OVER w AS nodes, row_number() OVER w AS no
 		  FROM sync.push p CROSS JOIN LATERAL sync.push_cost(p.wanted) c
 		  WHERE p.call_id = call.id AND p.ended_at IS NULL AND p.place > coalesce((call.request ->> 'read')::integer, 0)
 		  WINDOW w AS (ORDER BY p.place)) t
-	WHERE t.no = 1 OR (t.points <= most AND t.nodes <= 250 AND NOT t.whole);
+	WHERE t.no = 1 OR (t.points <= most AND t.nodes <= 250 / shrink AND NOT t.whole);
 	IF part.ids IS NULL THEN
 		RETURN;
 	END IF;
