@@ -47,7 +47,7 @@ $node->safe_psql('postgres', 'DROP EXTENSION product_sync');
 is(what_there_is($node, 'postgres'), $before, 'DROP EXTENSION keeps every row, index, policy, grant and trigger');
 $node->safe_psql('postgres', "UPDATE sync.product SET description = 'edited while the extension was away' WHERE handle = 'paper'");
 $node->safe_psql('postgres', 'CREATE EXTENSION product_sync');
-is($node->value('SELECT sync_install()'), 'already at step 3', 'the extension finds its tables');
+is($node->value('SELECT sync_install()'), 'already at step 4', 'the extension finds its tables');
 my $refreshed = what_there_is($node, 'postgres');
 is($node->value("SELECT value FROM sync.setting WHERE name = 'retry_wait'"), '7 minutes', 'and leaves settings of the user alone');
 
@@ -59,7 +59,7 @@ command_ok([ 'pg_dump', '-Fc', '-f', $dump, $node->connstr('postgres') ], 'pg_du
 $other->safe_psql('postgres', 'CREATE DATABASE shop');
 command_ok([ 'pg_restore', '--exit-on-error', '-d', $other->connstr('shop'), $dump ], 'pg_restore into an empty server, which has not even the roles');
 is(what_there_is($other, 'shop'), $refreshed, 'brings back every row, index, policy, grant and trigger');
-is($other->safe_psql('shop', 'SELECT sync_install()'), 'already at step 3', 'with an extension that knows them');
+is($other->safe_psql('shop', 'SELECT sync_install()'), 'already at step 4', 'with an extension that knows them');
 is($other->safe_psql('shop', "SET ROLE auditor; SELECT count(*) FROM sync.variant"), 2, 'the policy admits the auditor');
 $other->safe_psql('shop', 'SELECT sync_run_etilize()');
 $other->safe_psql('shop', "CALL sync_work('5 seconds')");
@@ -69,7 +69,7 @@ isnt($other->safe_psql('shop', 'SELECT state FROM sync.run'), 'idle', 'and it wo
 $other->safe_psql('postgres', 'CREATE DATABASE old');
 $other->safe_psql('old', 'CREATE EXTENSION product_sync; SET ROLE sync_worker; SELECT sync.install_step_1(); INSERT INTO sync.installed_step (step) VALUES (1)');
 is($other->safe_psql('old', 'SELECT sync.schema_ready()'), 'f', 'workers wait while the tables are older than the library');
-is($other->safe_psql('old', 'SELECT sync_install()'), 'upgraded from step 1 to step 3', 'sync_install() upgrades them');
+is($other->safe_psql('old', 'SELECT sync_install()'), 'upgraded from step 1 to step 4', 'sync_install() upgrades them');
 is($other->safe_psql('old', 'SELECT sync.schema_ready()'), 't', 'and then they are ready');
 $node->stop;
 $other->stop;

@@ -103,5 +103,14 @@ is_deeply([ map { $_->{sku} } @{ $shop->product($push->remote($new))->{variants}
 is($push->state($push->up), 'complete nothing differs', 'once');
 is($push->value("SELECT base_gone FROM sync.product_listing WHERE product_id = $new"), '{}', 'and is agreed on');
 
+# ---- by itself ---------------------------------------------------------------------------------------------------------------------------------
+
+$push->sql("UPDATE sync.connection SET settings = settings || '{\"push_after_changes\": \"true\", \"push_debounce\": \"0\"}'");
+$mark = $push->mark;
+$push->sql("UPDATE sync.variant SET price = price + $_ WHERE product_id = 20") for 1 .. 3;
+$push->work;
+is($push->apart('product_id = 20'), '', 'a price that is edited is in the shop soon');
+is($push->calls($mark)->{productVariantsBulkUpdate}, 1, 'three edits in one call');
+
 $shop->blameless;
 done_testing();

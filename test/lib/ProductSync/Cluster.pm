@@ -92,6 +92,8 @@ sub shopify
 	my $via = delete $settings{via} // $shop;
 	my $name = delete $settings{name} // 'shopify';
 	my $url = 'http://127.0.0.1:' . $via->port . '/';
+	# A test that is not about sending shall not send.
+	$settings{push_after_changes} //= 'false';
 	return $self->connection($name, 'shopify', $url, $shop->{client_id}, $shop->{client_secret}, %settings) if delete $settings{grant};
 	$self->secret("$name-hmac", $shop->{client_secret});
 	return $self->connection($name, 'shopify', $url, undef, $shop->token, webhook_secret_ref => "file:$name-hmac", %settings);
