@@ -1,9 +1,8 @@
 -- The push: approved fields and levels of stock on their way to a shop.
 --
---		queued ──► checking ──► sent ──► synced
---		  ▲  ▲        │  │       │  └──► stale, failed
---		  │  └────────┘  └──►────┴──► retry ──► checking, sent
---		  └ cancelled (not yet sent)
+--		queued -> checking -> sent -> synced            also stale, failed
+--		queued -> cancelled                            before it was sent
+--		checking, sent -> retry -> checking, sent      tried again
 --
 -- A push is the fields of one product that one entry approved, or one level of stock.  sync.push_move() is the one place where its state
 -- changes, and notes each move.  Calls take pushes together (83_push_plan.sql); what a call will do is committed before it goes out, so
