@@ -15,6 +15,10 @@ BEGIN
 	LOOP
 		SELECT * INTO call FROM sync.push_call c WHERE c.id = target.call AND c.finished_at IS NULL FOR UPDATE;
 		CONTINUE WHEN NOT FOUND;
+		-- It went out, and whoever had the answer died or was rolled back: no answer came.
+		PERFORM sync.push_unanswered(call.id, 'retry', 'retry', NULL, '{"message": "its answer was lost before it was noted"}')
+		WHERE call.step IN ('send', 'create', 'start') AND EXISTS (SELECT FROM sync.push p WHERE p.call_id = call.id AND p.state = 'sent');
+		PERFORM sync.push_drop_cancelled(call.id);
 		asked := sync.push_request(call.id);
 		CONTINUE WHEN asked.request IS NULL;
 		job_id := target.id;
@@ -42,7 +46,10 @@ DECLARE
 	call sync.push_call := (SELECT c FROM sync.push_call c WHERE c.id = call_id);
 	asked record;
 BEGIN
-	IF call.method = 'bulk' AND call.step <> 'check' THEN
+	IF sync.push_open(call.id) = '{}' THEN
+		PERFORM sync.push_call_finish(call.id);
+		RETURN;
+	ELSIF call.method = 'bulk' AND call.step <> 'check' THEN
 		asked := sync.push_bulk_request(call.id);
 	ELSIF call.part = 'stock' THEN
 		asked := sync.push_stock_request(call.id);

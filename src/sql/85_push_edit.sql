@@ -350,7 +350,6 @@ LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' 
 DECLARE
 	call sync.push_call := (SELECT c FROM sync.push_call c WHERE c.id = call_id);
 	result record;
-	again bigint[] := '{}';
 BEGIN
 	FOR result IN
 		SELECT r.* FROM sync.push_results(call.id, call.request -> 'aliases', data) r ORDER BY r.good DESC, r.ids[1]
@@ -368,14 +367,13 @@ BEGIN
 			PERFORM sync.push_end(result.ids, 'stale', sync.push_words(result.ids[1]) || ': the shop changed it at this moment', jsonb_build_object('signal', result.code));
 		ELSIF result.later THEN
 			PERFORM sync.push_move(result.ids, 'retry', call.id, result.message);
-			again := again || result.ids;
 			error := jsonb_build_object('class', 'api_limit', 'message', result.message);
 		ELSE
 			PERFORM sync.push_end(result.ids, 'failed', format('%s: Shopify refuses it: %s', sync.push_words(result.ids[1]), result.message),
 				jsonb_build_object('class', 'validation', 'signal', result.code));
 		END IF;
 	END LOOP;
-	IF again = '{}' THEN
+	IF sync.push_open(call.id) = '{}' THEN
 		PERFORM sync.push_call_finish(call.id);
 		outcome := 'done';
 	ELSE
