@@ -285,6 +285,8 @@ DECLARE
 	shop text;
 BEGIN
 	ids := ARRAY(SELECT DISTINCT p.staging_id FROM sync.push p WHERE p.id = ANY (push_ids) AND p.ended_at IS NOT NULL);
+	-- Locked before it is looked whether all have ended: of two that end the last two pushes of an entry at one time, the second sees both.
+	PERFORM FROM sync.staging s WHERE s.id = ANY (ids) AND s.state::text = 'sending' ORDER BY s.id FOR UPDATE;
 	ids := ARRAY(SELECT p.staging_id FROM sync.push p WHERE p.staging_id = ANY (ids) GROUP BY p.staging_id HAVING bool_and(p.ended_at IS NOT NULL));
 	ids := ARRAY(SELECT s.id FROM sync.staging s WHERE s.id = ANY (ids) AND s.state::text = 'sending' ORDER BY s.id FOR UPDATE);
 	IF ids = '{}' THEN
