@@ -258,7 +258,7 @@ BEGIN
 			   jsonb_agg(m.id || jsonb_build_object('type', m.its_type, 'value', m.content, 'compareDigest', m.digest) ORDER BY m.path), array_agg(m.path ORDER BY m.path)
 		FROM metafield m WHERE m.wanted IS NOT NULL GROUP BY m.chunk
 		UNION ALL
-		SELECT 4, 0, 'productVariantsBulkCreate(productId: ' || to_json(gid)::text || ', variants: $%1$s) { productVariants { id } userErrors { field message code } }', '[ProductVariantsBulkInput!]!',
+		SELECT 4, 0, 'productVariantsBulkCreate(productId: ' || to_json(gid)::text || ', strategy: PRESERVE_STANDALONE_VARIANT, variants: $%1$s) { productVariants { id } userErrors { field message code } }', '[ProductVariantsBulkInput!]!',
 			   jsonb_agg(sync.push_variant_input(sync.push_variant_fields(f.wanted) || jsonb_build_object('sku', f.sku, 'tracked', true)) ORDER BY f.path), array_agg(f.path ORDER BY f.path)
 		FROM field f WHERE f.root = 'variant_create' HAVING count(*) > 0
 		UNION ALL
