@@ -194,7 +194,10 @@ $$;
 
 -- Whether a path is that of a whole variant.
 CREATE FUNCTION sync.is_variant_path(path text) RETURNS boolean
-LANGUAGE sql IMMUTABLE AS $$ SELECT path ~ '^variants\[.*\]$' AND path !~ '\]\.stock\[[0-9]+\]$' $$;
+LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
+	-- An option's name may end with a bracket too.
+	SELECT CASE WHEN path ~ '\]\.stock\[[0-9]+\]$' THEN false WHEN path LIKE 'variants[%]' THEN cardinality(sync.document_path(path)) = 2 ELSE false END
+$$;
 
 -- Whether a field is one of those that names or patterns select: by its bare name (price, title, stock), or by a path in which * stands for
 -- anything.
