@@ -275,7 +275,9 @@ BEGIN
 			FROM line l
 			JOIN sync.push p ON p.call_id = call.id AND p.ended_at IS NULL AND p.place = (l.value ->> '__lineNumber')::integer + 1
 			CROSS JOIN LATERAL jsonb_each(CASE jsonb_typeof(l.value -> 'data') WHEN 'object' THEN l.value -> 'data' ELSE '{"none": null}' END) a
-			WHERE jsonb_typeof(l.value) = 'object'),
+			WHERE jsonb_typeof(l.value) = 'object'
+			  -- Of another product it would be another operation's result.
+			  AND coalesce(a.value #>> '{product,id}' = sync.shopify_gid('Product', p.remote_id), true)),
 		judged AS MATERIALIZED (SELECT a.id, p.* FROM answer a CROSS JOIN LATERAL sync.push_payload(a.payload) p)
 		SELECT array_agg(j.id ORDER BY j.id) AS ids, jsonb_object_agg(j.id, jsonb_build_array(j.payload_out)) AS payloads
 		FROM (SELECT o.*, (row_number() OVER (ORDER BY o.id) - 1) / 500 AS no FROM judged o WHERE o.good) j GROUP BY j.no
