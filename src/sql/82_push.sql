@@ -298,12 +298,15 @@ BEGIN
 	UPDATE sync.staging s SET state = 'applied', applied_at = now(), error = NULL WHERE s.id = ANY (ids) AND s.id <> ALL (bad);
 	FOR entry IN
 		SELECT s.id, s.connection, bool_or(p.state = 'failed') AS failed, bool_or(p.state = 'stale') AS stale,
-			   string_agg(DISTINCT p.error ->> 'message', '; ') AS message
+			   string_agg(DISTINCT p.error ->> 'message', '; ') AS message, EXISTS (SELECT FROM sync.run r WHERE r.id = s.run_id AND r.state = 'cancelled') AS cancelled
 		FROM sync.staging s JOIN sync.push p ON p.staging_id = s.id AND p.created_at >= coalesce(s.decided_at, s.created_at)
 		WHERE s.id = ANY (bad) GROUP BY s.id ORDER BY s.id
 	LOOP
 		IF entry.failed THEN
 			UPDATE sync.staging s SET state = 'failed', error = entry.message WHERE s.id = entry.id;
+		ELSIF entry.cancelled THEN
+			-- Nobody works on its run any more, so it could not be approved again.
+			UPDATE sync.staging s SET state = 'superseded', error = coalesce(entry.message, 'its run was cancelled') WHERE s.id = entry.id;
 		ELSIF entry.stale THEN
 			stale := stale || entry.id;
 			reasons := reasons || coalesce(entry.message, 'the shop changed it after it was approved');
@@ -332,7 +335,9 @@ DECLARE
 	ids bigint[];
 BEGIN
 	SELECT array_agg(w.id) INTO ids
-	FROM (SELECT p.id FROM sync.push p WHERE p.run_id = push_cancel.run_id AND p.state IN ('queued', 'checking') ORDER BY p.id FOR UPDATE SKIP LOCKED) w;
+	-- With their entries, so that nobody settles one of these at the same time; what somebody has hold of is dropped by its call (push_drop_cancelled).
+	FROM (SELECT p.id FROM sync.push p JOIN sync.staging s ON s.id = p.staging_id
+		  WHERE p.run_id = push_cancel.run_id AND p.state IN ('queued', 'checking') ORDER BY p.id FOR UPDATE OF p, s SKIP LOCKED) w;
 	PERFORM sync.push_move(ids, 'cancelled', note => 'its run was cancelled');
 	UPDATE sync.staging s SET state = 'superseded', error = 'its run was cancelled'
 	WHERE s.id IN (SELECT p.staging_id FROM sync.push p WHERE p.id = ANY (ids)) AND s.state::text = 'sending'

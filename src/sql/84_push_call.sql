@@ -37,6 +37,15 @@ BEGIN
 END
 $$;
 
+-- What was approved in a run that is cancelled does not go out; sync_cancel() leaves it to this where somebody had hold of it just then.
+CREATE FUNCTION sync.push_drop_cancelled(call_id bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+	PERFORM sync.push_end(ARRAY(SELECT p.id FROM sync.push p JOIN sync.run r ON r.id = p.run_id AND r.state = 'cancelled'
+								WHERE p.call_id = push_drop_cancelled.call_id AND p.state = 'checking'), 'cancelled', 'its run was cancelled');
+END
+$$;
+
 -- What a call asks next.  body: what is to be committed as sent, NULL where the request changes nothing.  cost NULL: it does not go through the
 -- bucket.  request NULL: the call is over.
 CREATE FUNCTION sync.push_request(call_id bigint, OUT request jsonb, OUT cost numeric, OUT body jsonb)
