@@ -190,6 +190,8 @@ BEGIN
 		-- Stock goes again as it is, under its key; anything else is read first.
 		IF verdict IN ('throttled', 'refresh_token', 'paused', 'fail') THEN
 			PERFORM sync.push_forget(ids);
+			-- It did nothing, so what is sent in its place is what is here by then.
+			UPDATE sync.push_call c SET request = NULL, sent_at = NULL, key = gen_random_uuid() WHERE c.id = call.id AND c.part = 'stock';
 		ELSIF call.method = 'bulk' THEN
 			UPDATE sync.push_call c SET step = 'seek' WHERE c.id = call.id AND c.step = 'start';
 		ELSIF call.part <> 'stock' THEN
