@@ -116,8 +116,12 @@ BEGIN
 		WHEN p.document IS NULL THEN format('!product %s is no longer in the catalogue', p.product_id)
 		WHEN p.listing_id IS NULL THEN '!the product is linked to none of the shop any more; stage it anew'
 		WHEN p.gone_since IS NOT NULL THEN '!the product is no longer in the shop; archive it here, or stage it to be created again'
-		WHEN p.flags @> '{foreign_currency}' AND p.path ~ '\.(price|compare_at_price|cost)$' AND p.currency <> p.shop_currency
+		-- It may have become so after it was staged.
+		WHEN p.path ~ '\.(price|compare_at_price|cost)$' AND p.new_value IS NOT NULL AND p.currency <> p.shop_currency
+			OR p.new_value IS NOT NULL AND sync.is_variant_path(p.path) AND p.currency <> p.shop_currency
 			THEN format('!%s is in %s, but the shop sells in %s; set the amount and currency of the variant, or reject this', p.path, p.currency, p.shop_currency)
+		-- The shop would not compare it.
+		WHEN p.location_id IS NOT NULL AND p.old_value IS NULL THEN format(' %s: the shop''s level is not agreed on yet', p.path)
 		WHEN p.location_id IS NOT NULL AND p.new_value::numeric < 0
 			THEN format('!a stock of %s cannot be sent to a shop; correct it in the ERP, or reject this', p.new_value)
 		WHEN p.path ~ '\.(price|compare_at_price|cost)$' AND jsonb_typeof(p.new_value) = 'number' AND p.new_value::numeric < 0
