@@ -118,8 +118,17 @@ BEGIN
 			IF found IS NULL THEN
 				UPDATE sync.push_call c SET step = 'create' WHERE c.id = call.id;
 			ELSIF (SELECT count(*) FROM jsonb_array_elements(found #> '{variants,nodes}') v WHERE push.wanted #> '{document,variants}' ? (v ->> 'sku')) > 0 THEN
-				-- Made by us, and the answer was lost; or there all the time.
 				remote := sync.shopify_number(found ->> 'id');
+				IF call.sent_at IS NULL THEN
+					-- It was there all the time: nothing of it was agreed on.
+					outcome := 'done';
+					PERFORM sync.push_end(ARRAY[push.id], 'failed', format('%s: the shop has it already, as "%s": it is read and linked, then what differs is offered',
+						sync.push_words(push.id), left(found ->> 'title', 200)), '{"class": "validation"}');
+					PERFORM sync.shopify_product_fetch(call.connection, remote);
+					PERFORM sync.push_call_finish(call.id);
+					RETURN;
+				END IF;
+				-- Made by us, and the answer was lost.
 				UPDATE sync.push p SET remote_id = remote WHERE p.id = push.id;
 				UPDATE sync.push_call c SET step = 'read' WHERE c.id = call.id;
 			ELSE
