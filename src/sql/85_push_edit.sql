@@ -309,6 +309,12 @@ BEGIN
 	INTO parts
 	FROM unnest(open) WITH ORDINALITY AS u (id, no)
 	CROSS JOIN LATERAL sync.push_mutations(u.id, 'p' || u.no || '_', call.request -> 'seen' -> u.id::text) m;
+	IF parts.roots IS NULL THEN
+		-- Images that only change places, which comes after a look at them.
+		UPDATE sync.push_call c SET step = 'settle' WHERE c.id = call.id;
+		SELECT r.request, r.cost, call.request INTO request, cost, body FROM sync.push_image_request(call.id) r;
+		RETURN;
+	END IF;
 	request := sync.shopify_request(call.connection, format('mutation(%s) { %s }', parts.declares, parts.roots), parts.variables)
 		-- A variant that is made twice is two.
 		|| CASE WHEN parts.roots LIKE '%productVariantsBulkCreate%' THEN '{"once": true}' ELSE '{}' END::jsonb;
