@@ -235,6 +235,9 @@ DECLARE
 	part record;
 BEGIN
 	no := 0;
+	-- Roots are patterns for format().
+	chosen.product := replace(chosen.product, '%', '%%');
+	chosen.variant := replace(chosen.variant, '%', '%%');
 	FOR part IN
 		WITH field AS MATERIALIZED (SELECT * FROM sync.push_rows(call, ARRAY[push_mutations.push_id])),
 		variant AS (
