@@ -55,8 +55,9 @@ DECLARE
 BEGIN
 	SELECT array_agg(t.id ORDER BY t.place) AS ids, sum(t.reading) AS reading, bool_or(t.whole) AS whole, max(t.place) AS place INTO part
 	FROM (SELECT p.id, p.place, c.reading, c.whole, sum(c.reading) OVER w AS points, sum(c.ids) OVER w AS nodes, row_number() OVER w AS no
-		  FROM sync.push p CROSS JOIN LATERAL sync.push_cost(p.wanted) c
-		  WHERE p.call_id = call.id AND p.ended_at IS NULL AND p.place > coalesce((call.request ->> 'read')::integer, 0)
+		  -- Each has a node at least.
+		  FROM (SELECT o.* FROM sync.push o WHERE o.call_id = call.id AND o.ended_at IS NULL AND o.place > coalesce((call.request ->> 'read')::integer, 0)
+				ORDER BY o.place LIMIT 250) p CROSS JOIN LATERAL sync.push_cost(p.wanted) c
 		  WINDOW w AS (ORDER BY p.place)) t
 	WHERE t.no = 1 OR (t.points <= most AND t.nodes <= 250 AND NOT t.whole);
 	IF part.ids IS NULL THEN
