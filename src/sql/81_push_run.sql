@@ -194,7 +194,10 @@ $$;
 
 -- Whether a path is that of a whole variant.
 CREATE FUNCTION sync.is_variant_path(path text) RETURNS boolean
-LANGUAGE sql IMMUTABLE AS $$ SELECT path ~ '^variants\[.*\]$' AND path !~ '\]\.stock\[[0-9]+\]$' $$;
+LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
+	-- An option's name may end with a bracket too.
+	SELECT CASE WHEN path ~ '\]\.stock\[[0-9]+\]$' THEN false WHEN path LIKE 'variants[%]' THEN cardinality(sync.document_path(path)) = 2 ELSE false END
+$$;
 
 -- Whether a field is one of those that names or patterns select: by its bare name (price, title, stock), or by a path in which * stands for
 -- anything.
@@ -302,7 +305,7 @@ BEGIN
 			   jsonb_build_object('remote_id', g.remote_id, 'by_itself', g.by_itself), g.flags, g.product_id, p.version
 		FROM (SELECT d.product_id, d.by_itself, min(d.remote_id) AS remote_id,
 					 array_agg(CASE WHEN d.location_id IS NOT NULL THEN 'stock' ELSE sync.path_label(d.path, true) END ORDER BY d.path) AS labels,
-					 ARRAY(SELECT DISTINCT o FROM unnest(array_agg(d.flags[1]) || array_agg(d.flags[2])) o WHERE o IS NOT NULL ORDER BY 1) AS flags
+					 ARRAY(SELECT DISTINCT o FROM unnest(array_agg(d.flags[1]) || array_agg(d.flags[2]) || array_agg(d.flags[3])) o WHERE o IS NOT NULL ORDER BY 1) AS flags
 			  FROM unnest(differing) d GROUP BY d.product_id, d.by_itself) g
 		JOIN sync.product p ON p.id = g.product_id
 		WHERE NOT EXISTS (SELECT FROM sync.staging k WHERE k.id = ANY (kept) AND k.product_id = g.product_id AND (k.evidence ->> 'by_itself')::boolean = g.by_itself)

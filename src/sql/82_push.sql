@@ -115,8 +115,12 @@ BEGIN
 		WHEN p.document IS NULL THEN format('!product %s is no longer in the catalogue', p.product_id)
 		WHEN p.listing_id IS NULL THEN '!the product is linked to none of the shop any more; stage it anew'
 		WHEN p.gone_since IS NOT NULL THEN '!the product is no longer in the shop; archive it here, or stage it to be created again'
-		WHEN p.flags @> '{foreign_currency}' AND p.path ~ '\.(price|compare_at_price|cost)$' AND p.currency <> p.shop_currency
+		-- It may have become so after it was staged.
+		WHEN p.path ~ '\.(price|compare_at_price|cost)$' AND p.new_value IS NOT NULL AND p.currency <> p.shop_currency
+			OR p.new_value IS NOT NULL AND sync.is_variant_path(p.path) AND p.currency <> p.shop_currency
 			THEN format('!%s is in %s, but the shop sells in %s; set the amount and currency of the variant, or reject this', p.path, p.currency, p.shop_currency)
+		-- The shop would not compare it.
+		WHEN p.location_id IS NOT NULL AND p.old_value IS NULL THEN format(' %s: the shop''s level is not agreed on yet', p.path)
 		WHEN p.location_id IS NOT NULL AND p.new_value::numeric < 0
 			THEN format('!a stock of %s cannot be sent to a shop; correct it in the ERP, or reject this', p.new_value)
 		WHEN p.path ~ '\.(price|compare_at_price|cost)$' AND jsonb_typeof(p.new_value) = 'number' AND p.new_value::numeric < 0
@@ -284,6 +288,8 @@ DECLARE
 	shop text;
 BEGIN
 	ids := ARRAY(SELECT DISTINCT p.staging_id FROM sync.push p WHERE p.id = ANY (push_ids) AND p.ended_at IS NOT NULL);
+	-- Locked before it is looked whether all have ended: of two that end the last two pushes of an entry at one time, the second sees both.
+	PERFORM FROM sync.staging s WHERE s.id = ANY (ids) AND s.state::text = 'sending' ORDER BY s.id FOR UPDATE;
 	ids := ARRAY(SELECT p.staging_id FROM sync.push p WHERE p.staging_id = ANY (ids) GROUP BY p.staging_id HAVING bool_and(p.ended_at IS NOT NULL));
 	ids := ARRAY(SELECT s.id FROM sync.staging s WHERE s.id = ANY (ids) AND s.state::text = 'sending' ORDER BY s.id FOR UPDATE);
 	IF ids = '{}' THEN
@@ -295,12 +301,15 @@ BEGIN
 	UPDATE sync.staging s SET state = 'applied', applied_at = now(), error = NULL WHERE s.id = ANY (ids) AND s.id <> ALL (bad);
 	FOR entry IN
 		SELECT s.id, s.connection, bool_or(p.state = 'failed') AS failed, bool_or(p.state = 'stale') AS stale,
-			   string_agg(DISTINCT p.error ->> 'message', '; ') AS message
+			   string_agg(DISTINCT p.error ->> 'message', '; ') AS message, EXISTS (SELECT FROM sync.run r WHERE r.id = s.run_id AND r.state = 'cancelled') AS cancelled
 		FROM sync.staging s JOIN sync.push p ON p.staging_id = s.id AND p.created_at >= coalesce(s.decided_at, s.created_at)
 		WHERE s.id = ANY (bad) GROUP BY s.id ORDER BY s.id
 	LOOP
 		IF entry.failed THEN
 			UPDATE sync.staging s SET state = 'failed', error = entry.message WHERE s.id = entry.id;
+		ELSIF entry.cancelled THEN
+			-- Nobody works on its run any more, so it could not be approved again.
+			UPDATE sync.staging s SET state = 'superseded', error = coalesce(entry.message, 'its run was cancelled') WHERE s.id = entry.id;
 		ELSIF entry.stale THEN
 			stale := stale || entry.id;
 			reasons := reasons || coalesce(entry.message, 'the shop changed it after it was approved');
@@ -329,7 +338,9 @@ DECLARE
 	ids bigint[];
 BEGIN
 	SELECT array_agg(w.id) INTO ids
-	FROM (SELECT p.id FROM sync.push p WHERE p.run_id = push_cancel.run_id AND p.state IN ('queued', 'checking') ORDER BY p.id FOR UPDATE SKIP LOCKED) w;
+	-- With their entries, so that nobody settles one of these at the same time; what somebody has hold of is dropped by its call (push_drop_cancelled).
+	FROM (SELECT p.id FROM sync.push p JOIN sync.staging s ON s.id = p.staging_id
+		  WHERE p.run_id = push_cancel.run_id AND p.state IN ('queued', 'checking') ORDER BY p.id FOR UPDATE OF p, s SKIP LOCKED) w;
 	PERFORM sync.push_move(ids, 'cancelled', note => 'its run was cancelled');
 	UPDATE sync.staging s SET state = 'superseded', error = 'its run was cancelled'
 	WHERE s.id IN (SELECT p.staging_id FROM sync.push p WHERE p.id = ANY (ids)) AND s.state::text = 'sending'

@@ -16,6 +16,10 @@ BEGIN
 	LOOP
 		SELECT * INTO call FROM sync.push_call c WHERE c.id = target.call AND c.finished_at IS NULL FOR UPDATE;
 		CONTINUE WHEN NOT FOUND;
+		-- It went out, and whoever had the answer died or was rolled back: no answer came.
+		PERFORM sync.push_unanswered(call.id, 'retry', 'retry', NULL, '{"message": "its answer was lost before it was noted"}')
+		WHERE call.step IN ('send', 'create', 'start') AND EXISTS (SELECT FROM sync.push p WHERE p.call_id = call.id AND p.state = 'sent');
+		PERFORM sync.push_drop_cancelled(call.id);
 		asked := sync.push_request(call.id);
 		CONTINUE WHEN asked.request IS NULL;
 		job_id := target.id;
@@ -39,6 +43,15 @@ BEGIN
 END
 $$;
 
+-- What was approved in a run that is cancelled does not go out; sync_cancel() leaves it to this where somebody had hold of it just then.
+CREATE FUNCTION sync.push_drop_cancelled(call_id bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+	PERFORM sync.push_end(ARRAY(SELECT p.id FROM sync.push p JOIN sync.run r ON r.id = p.run_id AND r.state = 'cancelled'
+								WHERE p.call_id = push_drop_cancelled.call_id AND p.state = 'checking'), 'cancelled', 'its run was cancelled');
+END
+$$;
+
 -- What a call asks next.  body: what is to be committed as sent, NULL where the request changes nothing.  cost NULL: it does not go through the
 -- bucket.  request NULL: the call is over.
 CREATE FUNCTION sync.push_request(call_id bigint, OUT request jsonb, OUT cost numeric, OUT body jsonb)
@@ -48,7 +61,10 @@ DECLARE
 	call sync.push_call := (SELECT c FROM sync.push_call c WHERE c.id = call_id);
 	asked record;
 BEGIN
-	IF call.method = 'bulk' AND call.step <> 'check' THEN
+	IF sync.push_open(call.id) = '{}' THEN
+		PERFORM sync.push_call_finish(call.id);
+		RETURN;
+	ELSIF call.method = 'bulk' AND call.step <> 'check' THEN
 		asked := sync.push_bulk_request(call.id);
 	ELSIF call.part = 'stock' THEN
 		asked := sync.push_stock_request(call.id);
@@ -205,6 +221,8 @@ BEGIN
 		-- Stock goes again as it is, under its key; anything else is read first.
 		IF verdict IN ('throttled', 'refresh_token', 'paused', 'fail') THEN
 			PERFORM sync.push_forget(ids);
+			-- It did nothing, so what is sent in its place is what is here by then.
+			UPDATE sync.push_call c SET request = NULL, sent_at = NULL, key = gen_random_uuid() WHERE c.id = call.id AND c.part = 'stock';
 		ELSIF call.method = 'bulk' THEN
 			UPDATE sync.push_call c SET step = 'seek' WHERE c.id = call.id AND c.step = 'start';
 		ELSIF call.part <> 'stock' THEN

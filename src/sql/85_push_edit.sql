@@ -56,9 +56,11 @@ DECLARE
 	chosen record;
 BEGIN
 	SELECT array_agg(t.id ORDER BY t.place) AS ids, max(t.points) AS reading, bool_or(t.whole) AS whole, max(t.place) AS place INTO part
-	FROM (SELECT p.id, p.place, c.whole, CASE WHEN c.whole THEN c.reading ELSE sum(c.ids) OVER w * max(c.reading / greatest(c.ids, 1)) OVER w END AS points, sum(c.ids) OVER w AS nodes, row_number() OVER w AS no
-		  FROM sync.push p CROSS JOIN LATERAL sync.push_cost(p.wanted) c
-		  WHERE p.call_id = call.id AND p.ended_at IS NULL AND p.place > coalesce((call.request ->> 'read')::integer, 0)
+	FROM (SELECT p.id, p.place, c.whole, CASE WHEN c.whole THEN c.reading ELSE sum(c.ids) OVER w * max(c.reading / greatest(c.ids, 1)) OVER w END AS points,
+				 sum(c.ids) OVER w AS nodes, row_number() OVER w AS no
+		  -- Each has a node at least.
+		  FROM (SELECT o.* FROM sync.push o WHERE o.call_id = call.id AND o.ended_at IS NULL AND o.place > coalesce((call.request ->> 'read')::integer, 0)
+				ORDER BY o.place LIMIT 250) p CROSS JOIN LATERAL sync.push_cost(p.wanted) c
 		  WINDOW w AS (ORDER BY p.place)) t
 	WHERE t.no = 1 OR (t.points <= most AND t.nodes <= 250 / shrink AND NOT t.whole);
 	IF part.ids IS NULL THEN
@@ -237,6 +239,9 @@ DECLARE
 	part record;
 BEGIN
 	no := 0;
+	-- Roots are patterns for format().
+	chosen.product := replace(chosen.product, '%', '%%');
+	chosen.variant := replace(chosen.variant, '%', '%%');
 	FOR part IN
 		WITH field AS MATERIALIZED (SELECT * FROM sync.push_rows(call, ARRAY[push_mutations.push_id])),
 		variant AS (
@@ -260,7 +265,7 @@ BEGIN
 			   jsonb_agg(m.id || jsonb_build_object('type', m.its_type, 'value', m.content, 'compareDigest', m.digest) ORDER BY m.path), array_agg(m.path ORDER BY m.path)
 		FROM metafield m WHERE m.wanted IS NOT NULL GROUP BY m.chunk
 		UNION ALL
-		SELECT 4, 0, 'productVariantsBulkCreate(productId: ' || to_json(gid)::text || ', variants: $%1$s) { productVariants { id } userErrors { field message code } }', '[ProductVariantsBulkInput!]!',
+		SELECT 4, 0, 'productVariantsBulkCreate(productId: ' || to_json(gid)::text || ', strategy: PRESERVE_STANDALONE_VARIANT, variants: $%1$s) { productVariants { id } userErrors { field message code } }', '[ProductVariantsBulkInput!]!',
 			   jsonb_agg(sync.push_variant_input(sync.push_variant_fields(f.wanted) || jsonb_build_object('sku', f.sku, 'tracked', true)) ORDER BY f.path), array_agg(f.path ORDER BY f.path)
 		FROM field f WHERE f.root = 'variant_create' HAVING count(*) > 0
 		UNION ALL
@@ -311,6 +316,12 @@ BEGIN
 	INTO parts
 	FROM unnest(open) WITH ORDINALITY AS u (id, no)
 	CROSS JOIN LATERAL sync.push_mutations(u.id, 'p' || u.no || '_', call.request -> 'seen' -> u.id::text) m;
+	IF parts.roots IS NULL THEN
+		-- Images that only change places, which comes after a look at them.
+		UPDATE sync.push_call c SET step = 'settle' WHERE c.id = call.id;
+		SELECT r.request, r.cost, call.request INTO request, cost, body FROM sync.push_image_request(call.id) r;
+		RETURN;
+	END IF;
 	request := sync.shopify_request(call.connection, format('mutation(%s) { %s }', parts.declares, parts.roots), parts.variables)
 		-- A variant that is made twice is two.
 		|| CASE WHEN parts.roots LIKE '%productVariantsBulkCreate%' THEN '{"once": true}' ELSE '{}' END::jsonb;
@@ -352,7 +363,6 @@ LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' 
 DECLARE
 	call sync.push_call := (SELECT c FROM sync.push_call c WHERE c.id = call_id);
 	result record;
-	again bigint[] := '{}';
 BEGIN
 	FOR result IN
 		SELECT r.* FROM sync.push_results(call.id, call.request -> 'aliases', data) r ORDER BY r.good DESC, r.ids[1]
@@ -370,14 +380,13 @@ BEGIN
 			PERFORM sync.push_end(result.ids, 'stale', sync.push_words(result.ids[1]) || ': the shop changed it at this moment', jsonb_build_object('signal', result.code));
 		ELSIF result.later THEN
 			PERFORM sync.push_move(result.ids, 'retry', call.id, result.message);
-			again := again || result.ids;
 			error := jsonb_build_object('class', 'api_limit', 'message', result.message);
 		ELSE
 			PERFORM sync.push_end(result.ids, 'failed', format('%s: Shopify refuses it: %s', sync.push_words(result.ids[1]), result.message),
 				jsonb_build_object('class', 'validation', 'signal', result.code));
 		END IF;
 	END LOOP;
-	IF again = '{}' THEN
+	IF sync.push_open(call.id) = '{}' THEN
 		PERFORM sync.push_call_finish(call.id);
 		outcome := 'done';
 	ELSE

@@ -30,7 +30,8 @@ BEGIN
 		LEFT JOIN sync.shopify_location o ON o.connection = p.connection AND o.remote_id = p.location_id AND o.active
 		LEFT JOIN sync.stock_level n ON n.connection = p.connection AND n.variant_id = p.variant_id AND n.location_id = p.location_id
 		WHERE p.call_id = call.id AND p.ended_at IS NULL;
-		PERFORM sync.push_end(gone, 'failed', 'the variant, or its location, is no longer in the shop');
+		PERFORM sync.push_end(ARRAY[i], 'failed', sync.push_words(i) || ': the variant, or its location, is no longer in the shop; it is read again, decide there',
+			'{"class": "validation"}') FROM unnest(gone) i;
 		PERFORM sync.push_end(moved, CASE WHEN EXISTS (SELECT FROM sync.push p WHERE p.id = ANY (moved) AND p.state = 'retry') THEN 'stale' ELSE 'cancelled' END,
 			'changed here before it was sent');
 		ids := sync.push_open(call.id);

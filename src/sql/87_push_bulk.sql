@@ -51,6 +51,7 @@ LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' 
 #variable_conflict use_column
 DECLARE
 	call sync.push_call := (SELECT c FROM sync.push_call c WHERE c.id = call_id);
+	most constant interval := '10 minutes';
 	chosen record;
 BEGIN
 	CASE call.step
@@ -67,6 +68,20 @@ BEGIN
 		WHEN 'upload' THEN
 			request := sync.push_bulk_upload(call.id);
 		WHEN 'start' THEN
+			PERFORM sync.push_drop_moved(call.id);
+			IF sync.push_open(call.id) = '{}' THEN
+				RETURN;
+			ELSIF coalesce(call.checked_at < clock_timestamp() - most, true) THEN
+				-- It waited too long for its turn: what was read is old.
+				UPDATE sync.push_call c SET step = 'check', request = NULL WHERE c.id = call.id;
+				SELECT r.request, r.cost INTO request, cost FROM sync.push_check_request(call.id) r;
+				RETURN;
+			ELSIF call.request ->> 'lines' IS DISTINCT FROM sync.push_bulk_digest(call.id) THEN
+				-- Something was cancelled, or changed here, after it was uploaded.
+				PERFORM sync.push_bulk_step(call.id, 'target');
+				SELECT r.request, r.cost INTO request, cost FROM sync.push_bulk_request(call.id) r;
+				RETURN;
+			END IF;
 			chosen := sync.push_bulk_mutation(call.id);
 			request := sync.shopify_request(call.connection,
 				'mutation($mutation: String!, $path: String!, $client: String) { bulkOperationRunMutation(mutation: $mutation, stagedUploadPath: $path, clientIdentifier: $client)'
@@ -93,6 +108,12 @@ BEGIN
 END
 $$;
 
+-- What the lines of a call are made of, in short.
+CREATE FUNCTION sync.push_bulk_digest(call_id bigint) RETURNS text
+LANGUAGE sql STABLE SET search_path = '' AS $$
+	SELECT md5(string_agg(md5(p.id || p.wanted::text), '' ORDER BY p.place)) FROM sync.push p WHERE p.call_id = push_bulk_digest.call_id AND p.ended_at IS NULL
+$$;
+
 -- The upload, as a form: the parameters that Shopify gave, the file last.
 CREATE FUNCTION sync.push_bulk_upload(call_id bigint) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
@@ -106,6 +127,7 @@ BEGIN
 	SELECT string_agg(l.line::text, E'\n' ORDER BY l.no) AS content, array_agg(l.push_id ORDER BY l.no) AS ids INTO lines
 	FROM (SELECT o.push_id, o.line, row_number() OVER () AS no FROM sync.push_bulk_lines(call.id) o) l;
 	UPDATE sync.push p SET place = u.no FROM unnest(lines.ids) WITH ORDINALITY AS u (id, no) WHERE p.id = u.id;
+	PERFORM sync.push_bulk_step(call.id, 'upload', jsonb_build_object('lines', sync.push_bulk_digest(call.id)));
 	SELECT string_agg(format(E'--%s\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n', boundary, p.value ->> 'name', p.value ->> 'value'), '' ORDER BY p.no) INTO parts
 	FROM jsonb_array_elements(call.request #> '{target,parameters}') WITH ORDINALITY AS p (value, no);
 	RETURN jsonb_build_object('op', 'http', 'method', 'POST', 'url', call.request #>> '{target,url}',
@@ -148,7 +170,7 @@ BEGIN
 		ELSIF found.verdict <> 'fail' THEN
 			-- As many operations as the shop allows run already: later, without an attempt.
 			outcome := 'defer';
-			retry_in := interval '5 seconds';
+			retry_in := least(interval '1 minute', greatest(interval '5 seconds', (clock_timestamp() - call.checked_at) / 4));
 		ELSE
 			outcome := 'fail';
 		END IF;
@@ -253,7 +275,9 @@ BEGIN
 			FROM line l
 			JOIN sync.push p ON p.call_id = call.id AND p.ended_at IS NULL AND p.place = (l.value ->> '__lineNumber')::integer + 1
 			CROSS JOIN LATERAL jsonb_each(CASE jsonb_typeof(l.value -> 'data') WHEN 'object' THEN l.value -> 'data' ELSE '{"none": null}' END) a
-			WHERE jsonb_typeof(l.value) = 'object'),
+			WHERE jsonb_typeof(l.value) = 'object'
+			  -- Of another product it would be another operation's result.
+			  AND coalesce(a.value #>> '{product,id}' = sync.shopify_gid('Product', p.remote_id), true)),
 		judged AS MATERIALIZED (SELECT a.id, p.* FROM answer a CROSS JOIN LATERAL sync.push_payload(a.payload) p)
 		SELECT array_agg(j.id ORDER BY j.id) AS ids, jsonb_object_agg(j.id, jsonb_build_array(j.payload_out)) AS payloads
 		FROM (SELECT o.*, (row_number() OVER (ORDER BY o.id) - 1) / 500 AS no FROM judged o WHERE o.good) j GROUP BY j.no

@@ -54,6 +54,7 @@ DECLARE
 	call sync.push_call := (SELECT c FROM sync.push_call c WHERE c.id = call_id);
 	push sync.push := (SELECT p FROM sync.push p WHERE p.call_id = call.id AND p.ended_at IS NULL);
 	document jsonb := push.wanted -> 'document';
+	foreign_variant record;
 	query record;
 BEGIN
 	IF push.id IS NULL THEN
@@ -63,6 +64,13 @@ BEGIN
 		WHEN 'find' THEN
 			IF push.state = 'checking' AND document IS DISTINCT FROM (SELECT d.document FROM sync.product_documents(ARRAY[push.product_id]) d) THEN
 				PERFORM sync.push_end(ARRAY[push.id], 'stale', sync.push_words(push.id) || ': it changed here after it was approved');
+				RETURN;
+			END IF;
+			SELECT v.key, v.value ->> 'currency' AS currency, s.currency AS shop INTO foreign_variant
+			FROM jsonb_each(document -> 'variants') v JOIN sync.shopify_shop s ON s.connection = call.connection AND s.currency <> v.value ->> 'currency' ORDER BY 1 LIMIT 1;
+			IF FOUND THEN
+				PERFORM sync.push_end(ARRAY[push.id], 'failed', format('%s: %s is in %s, but the shop sells in %s; set the amounts and currency of the variants, or reject this',
+					sync.push_words(push.id), foreign_variant.key, foreign_variant.currency, foreign_variant.shop), '{"class": "validation"}');
 				RETURN;
 			END IF;
 			request := sync.shopify_request(call.connection,
@@ -110,8 +118,17 @@ BEGIN
 			IF found IS NULL THEN
 				UPDATE sync.push_call c SET step = 'create' WHERE c.id = call.id;
 			ELSIF (SELECT count(*) FROM jsonb_array_elements(found #> '{variants,nodes}') v WHERE push.wanted #> '{document,variants}' ? (v ->> 'sku')) > 0 THEN
-				-- Made by us, and the answer was lost; or there all the time.
 				remote := sync.shopify_number(found ->> 'id');
+				IF call.sent_at IS NULL THEN
+					-- It was there all the time: nothing of it was agreed on.
+					outcome := 'done';
+					PERFORM sync.push_end(ARRAY[push.id], 'failed', format('%s: the shop has it already, as "%s": it is read and linked, then what differs is offered',
+						sync.push_words(push.id), left(found ->> 'title', 200)), '{"class": "validation"}');
+					PERFORM sync.shopify_product_fetch(call.connection, remote);
+					PERFORM sync.push_call_finish(call.id);
+					RETURN;
+				END IF;
+				-- Made by us, and the answer was lost.
 				UPDATE sync.push p SET remote_id = remote WHERE p.id = push.id;
 				UPDATE sync.push_call c SET step = 'read' WHERE c.id = call.id;
 			ELSE
