@@ -185,7 +185,8 @@ LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	waited integer;
 BEGIN
-	IF NOT EXISTS (SELECT FROM unnest(sync.shopify_list(product -> 'media')) m WHERE m ->> 'mediaContentType' = 'IMAGE' AND m #>> '{image,url}' IS NULL) THEN
+	IF NOT EXISTS (SELECT FROM unnest(sync.shopify_list(product -> 'media')) m WHERE m ->> 'mediaContentType' = 'IMAGE' AND m #>> '{image,url}' IS NULL
+				   AND m ->> 'status' IS DISTINCT FROM 'FAILED') THEN
 		RETURN false;
 	END IF;
 	UPDATE sync.push_call c SET request = coalesce(c.request, '{}') || jsonb_build_object('waited', coalesce((c.request ->> 'waited')::integer, 0) + 1)
