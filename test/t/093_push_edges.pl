@@ -226,4 +226,21 @@ $push->work;
 cmp_ok(time - $begun, '<', 10, 'an image that Shopify cannot fetch is not waited for');
 like($push->value("SELECT concat_ws(' ', state, error) FROM sync.staging WHERE run_id = $run"), qr/^failed images of ".*".*Shopify could not/, 'and its entry fails, with words') or diag $push->story($run);
 is($left->(), '0 0 0', 'and nothing hangs');
+
+# ---- a variant that a merchant still works on ------------------------------------------------------------------------------------------------------------------
+
+my %delete;
+for my $product (37, 38)
+{
+	$delete{$product} = $sku_of->($product);
+	$push->sql("DELETE FROM sync.variant WHERE sku = '$delete{$product}'");
+}
+$run = $push->up('sync_stage_shopify_up(ARRAY[37, 38])');
+is($push->value("SELECT string_agg(product_id || ' ' || flags::text, ' ' ORDER BY product_id) FROM sync.staging WHERE run_id = $run"), '37 {variant_removed} 38 {variant_removed}', 'variants are to go') or diag $push->story($run);
+$shop->edit({ product => $push->remote(37), variants => { $delete{37} => { price => 55.55 } } });
+$approve->($run);
+$push->work;
+is($theirs->($delete{37}) && $theirs->($delete{37})->{price}, '55.55', 'one that the shop changed after it was approved is not deleted') or diag $push->story($run);
+is($theirs->($delete{38}), undef, 'another is');
+is($left->(), '0 0 0', 'and nothing hangs');
 done_testing();
