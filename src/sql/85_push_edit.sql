@@ -149,9 +149,13 @@ BEGIN
 		CROSS JOIN LATERAL sync.push_document(call.connection, coalesce(o.product, jsonb_build_object('id', sync.shopify_gid('Product', o.remote_id))), o.variants) d),
 	compared AS MATERIALIZED (
 		SELECT f.push_id, f.path, f.root, f.wanted, f.expected, p.product, p.error, p.missing, s.shop,
-			   CASE f.root WHEN 'variants' THEN NOT p.document -> 'variants' ? f.remote_variant::text WHEN 'variant_delete' THEN false ELSE false END IS NOT FALSE
-				   AND f.root = 'variants' AND (f.remote_variant IS NULL OR NOT p.document -> 'variants' ? f.remote_variant::text) AS variant_gone,
-			   sync.value_equal(f.path, s.shop, f.wanted) AS there, sync.value_equal(f.path, s.shop, f.expected) AS as_expected
+			   f.root = 'variants' AND (f.remote_variant IS NULL OR NOT p.document -> 'variants' ? f.remote_variant::text) AS variant_gone,
+			   CASE f.root WHEN 'variant_create' THEN s.shop IS NOT NULL WHEN 'variant_delete' THEN s.shop IS NULL ELSE sync.value_equal(f.path, s.shop, f.wanted) END AS there,
+			   -- What a merchant still works on is not deleted.
+			   CASE f.root WHEN 'variant_create' THEN true
+				   WHEN 'variant_delete' THEN NOT EXISTS (SELECT FROM unnest(ARRAY['price', 'compare_at_price', 'barcode', 'cost', 'options']) k
+														  WHERE nullif(s.shop -> k, 'null') IS DISTINCT FROM nullif(f.expected -> k, 'null'))
+				   ELSE sync.value_equal(f.path, s.shop, f.expected) END AS as_expected
 		FROM field f JOIN product p ON p.push_id = f.push_id
 		CROSS JOIN LATERAL (SELECT CASE f.root
 			WHEN 'variant_create' THEN (SELECT v.value FROM jsonb_each(p.document -> 'variants') v WHERE v.value ->> 'sku' = f.sku LIMIT 1)
@@ -159,15 +163,15 @@ BEGIN
 			ELSE sync.document_get(p.document, f.remote_path) END AS shop) s)
 	SELECT c.push_id,
 		   CASE WHEN bool_or(c.missing OR c.variant_gone OR c.error IS NOT NULL) THEN 'gone'
-				WHEN bool_and(CASE c.root WHEN 'variant_create' THEN c.shop IS NOT NULL WHEN 'variant_delete' THEN c.shop IS NULL ELSE c.there END) THEN 'there'
-				WHEN bool_or(c.root NOT IN ('variant_create', 'variant_delete') AND NOT c.there AND NOT c.as_expected) THEN 'stale'
+				WHEN bool_and(c.there) THEN 'there'
+				WHEN bool_or(NOT c.there AND NOT c.as_expected) THEN 'stale'
 				ELSE 'send' END,
 		   coalesce(max(c.error),
 				CASE WHEN bool_or(c.missing) THEN 'the product is no longer in the shop; archive it here, or unlink it and stage it anew' END,
 				string_agg(format('the variant of %s is no longer in the shop; it is read again, decide there', c.path), '; ') FILTER (WHERE c.variant_gone),
 				string_agg(format('the shop changed %s from %s to %s after it was approved, here it is %s', c.path, left(coalesce(c.expected::text, 'nothing'), 100),
 					left(coalesce(c.shop::text, 'nothing'), 100), left(coalesce(c.wanted::text, 'nothing'), 100)), '; ' ORDER BY c.path)
-					FILTER (WHERE c.root NOT IN ('variant_create', 'variant_delete') AND NOT c.there AND NOT c.as_expected)),
+					FILTER (WHERE NOT c.there AND NOT c.as_expected)),
 		   sync.push_seen(min(c.product::text)::jsonb)
 	FROM compared c GROUP BY c.push_id;
 END

@@ -142,6 +142,13 @@ BEGIN
 			IF result.good THEN
 				UPDATE sync.push p SET remote_id = sync.shopify_number(data #>> '{productSet,product,id}') WHERE p.id = push.id;
 				UPDATE sync.push_call c SET step = 'read' WHERE c.id = call.id;
+			ELSIF result.verdict <> 'fail' THEN
+				-- It may have been made all the same.
+				PERFORM sync.push_move(ARRAY[push.id], 'retry', call.id, result.message);
+				UPDATE sync.push_call c SET step = 'find' WHERE c.id = call.id;
+				outcome := 'retry';
+				retry_in := NULL;
+				error := jsonb_build_object('class', 'api_limit', 'message', result.message);
 			ELSE
 				outcome := 'done';
 				PERFORM sync.push_end(ARRAY[push.id], 'failed', format('%s: Shopify refuses it: %s', sync.push_words(push.id), result.message),
@@ -185,7 +192,8 @@ LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
 	waited integer;
 BEGIN
-	IF NOT EXISTS (SELECT FROM unnest(sync.shopify_list(product -> 'media')) m WHERE m ->> 'mediaContentType' = 'IMAGE' AND m #>> '{image,url}' IS NULL) THEN
+	IF NOT EXISTS (SELECT FROM unnest(sync.shopify_list(product -> 'media')) m WHERE m ->> 'mediaContentType' = 'IMAGE' AND m #>> '{image,url}' IS NULL
+				   AND m ->> 'status' IS DISTINCT FROM 'FAILED') THEN
 		RETURN false;
 	END IF;
 	UPDATE sync.push_call c SET request = coalesce(c.request, '{}') || jsonb_build_object('waited', coalesce((c.request ->> 'waited')::integer, 0) + 1)

@@ -100,6 +100,8 @@ DECLARE
 	present text[];
 	fresh text[];
 	shown jsonb;
+	there jsonb;
+	missing text;
 BEGIN
 	outcome := 'defer';
 	retry_in := interval '0';
@@ -125,6 +127,11 @@ BEGIN
 	FROM (SELECT p.value ->> 'id' AS id, p.no, count(*) FILTER (WHERE p.value -> 'id' = 'null') OVER (ORDER BY p.no) AS number
 		  FROM sync.push_image_plan(push.wanted -> 'images', listing.base -> 'images', coalesce(listing.base_local -> 'images', listing.base -> 'images'), before) i
 		  CROSS JOIN LATERAL jsonb_array_elements(i.places) WITH ORDINALITY AS p (value, no)) o;
+	-- Those that Shopify could not fetch: all but they are agreed on, so that they are offered again.
+	SELECT coalesce(jsonb_agg(i.value ORDER BY i.no) FILTER (WHERE f.id IS NULL), '[]'), string_agg(i.value ->> 'src', ', ' ORDER BY i.no) FILTER (WHERE f.id IS NOT NULL)
+	INTO there, missing
+	FROM jsonb_array_elements(coalesce(nullif(push.wanted -> 'images', 'null'), '[]')) WITH ORDINALITY AS i (value, no)
+	LEFT JOIN (SELECT m ->> 'id' AS id FROM unnest(sync.shopify_list(product -> 'media')) m WHERE m ->> 'status' = 'FAILED') f ON f.id = wanted[i.no];
 	wanted := array_remove(wanted, NULL);
 	IF present IS DISTINCT FROM wanted AND cardinality(wanted) = cardinality(present) AND NOT call.request ? 'moves' THEN
 		UPDATE sync.push_call c SET step = 'reorder', request = c.request || jsonb_build_object('moves', (
@@ -133,8 +140,15 @@ BEGIN
 		RETURN;
 	END IF;
 	shown := (sync.push_document(call.connection, product, '{}')).document -> 'images';
+	UPDATE sync.push p SET wanted = p.wanted || jsonb_build_object('images', there) WHERE p.id = push.id AND missing IS NOT NULL;
 	PERFORM sync.push_agreed(call.id, ARRAY[push.id], jsonb_build_object(push.id, jsonb_build_array(jsonb_build_object('images', shown, 'product', product - 'media'))), ARRAY['images']);
-	PERFORM sync.push_end(ARRAY[push.id], 'synced');
+	IF missing IS NULL THEN
+		PERFORM sync.push_end(ARRAY[push.id], 'synced');
+	ELSE
+		UPDATE sync.push p SET wanted = push.wanted WHERE p.id = push.id;
+		PERFORM sync.push_end(ARRAY[push.id], 'failed', format('%s: Shopify could not fetch %s; correct the address here, then approve it again',
+			sync.push_words(push.id), missing), '{"class": "validation"}');
+	END IF;
 	PERFORM sync.push_call_finish(call.id);
 	outcome := 'done';
 END

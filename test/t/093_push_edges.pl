@@ -195,4 +195,52 @@ my $runs = $push->value('SELECT count(*) FROM sync.run');
 $push->up;
 $push->work('8 seconds');
 cmp_ok($push->value('SELECT count(*) FROM sync.run') - $runs, '<', 4, 'a level that the shop refuses is not tried without end') or diag $push->value("SELECT string_agg(concat_ws(' ', id, state, error), E'\\n') FROM (SELECT * FROM sync.staging ORDER BY id DESC LIMIT 10) s");
+
+# ---- a bulk mutation that is uploaded, and cancelled ------------------------------------------------------------------------------------------------------
+
+$push->sql("UPDATE sync.connection SET settings = settings || '{\"push_after_changes\": \"false\", \"push_bulk_above\": \"5\"}' WHERE name = 'shopify'");
+$push->sql("UPDATE sync.stock_level SET local = base; UPDATE sync.variant SET price = price + 1 WHERE product_id BETWEEN 51 AND 60");
+$shop->control(bulk_concurrent => 0);
+$run = $push->sql('SELECT sync_run_shopify_up()');
+$push->work('3 seconds');
+is($push->value("SELECT string_agg(step, ' ') FROM sync.push_call WHERE finished_at IS NULL"), 'start', 'a bulk mutation waits for its turn') or diag $push->story($run);
+# It has been refused once, as too many run; what has not gone out at all is cancelled.
+$push->sql("SET ROLE sync_worker; SELECT sync.push_move(ARRAY(SELECT id FROM sync.push WHERE ended_at IS NULL), 'checking'); RESET ROLE; SELECT sync_cancel($run)");
+$shop->control(bulk_concurrent => 5);
+$push->sql('UPDATE sync.job SET run_at = now()');
+$mark = $push->mark;
+$push->work;
+is($push->calls($mark)->{bulkOperationRunMutation}, undef, 'what was uploaded and then cancelled is not started');
+is($push->value("SELECT string_agg(DISTINCT state::text, ' ') FROM sync.staging WHERE run_id = $run AND product_id BETWEEN 51 AND 60"), 'superseded', 'and is void');
+is($left->(), '0 0 0', 'and nothing hangs');
+$push->sql("UPDATE sync.connection SET settings = settings || '{\"push_bulk_above\": \"300\"}' WHERE name = 'shopify'");
+
+# ---- an image that Shopify cannot fetch -----------------------------------------------------------------------------------------------------------------------
+
+$shop->control(media_fail_next => 1);
+$push->sql(q(UPDATE sync.product SET images = images || '[{"src": "https://example.com/broken.jpg", "alt": "Broken"}]' WHERE id = 43));
+$run = $push->up("sync_stage_shopify_up(ARRAY[43], ARRAY['images'])");
+$approve->($run);
+my $begun = time;
+$push->work;
+cmp_ok(time - $begun, '<', 10, 'an image that Shopify cannot fetch is not waited for');
+like($push->value("SELECT concat_ws(' ', state, error) FROM sync.staging WHERE run_id = $run"), qr/^failed images of ".*".*Shopify could not/, 'and its entry fails, with words') or diag $push->story($run);
+is($left->(), '0 0 0', 'and nothing hangs');
+
+# ---- a variant that a merchant still works on ------------------------------------------------------------------------------------------------------------------
+
+my %delete;
+for my $product (37, 38)
+{
+	$delete{$product} = $sku_of->($product);
+	$push->sql("DELETE FROM sync.variant WHERE sku = '$delete{$product}'");
+}
+$run = $push->up('sync_stage_shopify_up(ARRAY[37, 38])');
+is($push->value("SELECT string_agg(product_id || ' ' || flags::text, ' ' ORDER BY product_id) FROM sync.staging WHERE run_id = $run"), '37 {variant_removed} 38 {variant_removed}', 'variants are to go') or diag $push->story($run);
+$shop->edit({ product => $push->remote(37), variants => { $delete{37} => { price => 55.55 } } });
+$approve->($run);
+$push->work;
+is($theirs->($delete{37}) && $theirs->($delete{37})->{price}, '55.55', 'one that the shop changed after it was approved is not deleted') or diag $push->story($run);
+is($theirs->($delete{38}), undef, 'another is');
+is($left->(), '0 0 0', 'and nothing hangs');
 done_testing();
