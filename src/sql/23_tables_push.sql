@@ -12,7 +12,7 @@ BEGIN
 	END IF;
 	-- A shop is read and written at the same time.
 	DROP INDEX sync.run_one_active_idx;
-	CREATE UNIQUE INDEX run_one_active_idx ON sync.run (connection, kind) WHERE active AND NOT context ? 'chosen';
+	CREATE UNIQUE INDEX run_one_active_idx ON sync.run (connection, kind) WHERE active AND NOT context ?| ARRAY['chosen', 'sending'];
 	COMMENT ON COLUMN sync.run.active IS 'Works on the queue now; one at a time for a connection and kind. A run that waits for people is not active.';
 
 	ALTER TABLE sync.product_listing ADD COLUMN base_gone jsonb NOT NULL DEFAULT '{}';

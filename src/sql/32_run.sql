@@ -163,11 +163,11 @@ BEGIN
 	LOOP
 		INSERT INTO sync.run (kind, connection, trigger, context)
 		VALUES (run_start.kind::sync.run_kind, run_start.connection, run_start.trigger, run_start.context)
-		ON CONFLICT (connection, kind) WHERE active AND NOT context ? 'chosen' DO NOTHING
+		ON CONFLICT (connection, kind) WHERE active AND NOT context ?| ARRAY['chosen', 'sending'] DO NOTHING
 		RETURNING id INTO new_id;
 		EXIT WHEN new_id IS NOT NULL;
 		SELECT r.id INTO new_id FROM sync.run r
-		WHERE r.connection = run_start.connection AND r.kind = run_start.kind::sync.run_kind AND r.active AND NOT r.context ? 'chosen';
+		WHERE r.connection = run_start.connection AND r.kind = run_start.kind::sync.run_kind AND r.active AND NOT r.context ?| ARRAY['chosen', 'sending'];
 		IF new_id IS NOT NULL THEN
 			RETURN new_id;
 		END IF;
@@ -178,7 +178,7 @@ BEGIN
 	RETURN new_id;
 END
 $$;
-COMMENT ON FUNCTION sync.run_start(text, text, text, jsonb) IS 'Starts a run of a connection and returns its id, or the id of the one of its kind that is active. One whose context has the key chosen is of what a person picked, and runs beside others.';
+COMMENT ON FUNCTION sync.run_start(text, text, text, jsonb) IS 'Starts a run of a connection and returns its id, or the id of the one of its kind that is active. One whose context has the key chosen is of what a person picked, one with sending is busy with a shop: others run beside them.';
 
 -- The only enabled connection of a kind.
 CREATE FUNCTION sync.connection_of(kind text) RETURNS text
@@ -542,7 +542,7 @@ BEGIN
 	ELSIF run.state NOT IN ('error', 'held') THEN
 		RAISE EXCEPTION 'run % is %, not failed or held', run_id, run.state
 			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Start a new run.';
-	ELSIF EXISTS (SELECT FROM sync.run o WHERE o.connection = run.connection AND o.kind = run.kind AND o.active AND NOT o.context ? 'chosen')
+	ELSIF EXISTS (SELECT FROM sync.run o WHERE o.connection = run.connection AND o.kind = run.kind AND o.active AND NOT o.context ?| ARRAY['chosen', 'sending'])
 		  AND NOT run.context ? 'chosen' THEN
 		RAISE EXCEPTION 'another run of "%" is active', run.connection
 			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Wait for it, or cancel it.';

@@ -96,7 +96,7 @@ BEGIN
 		SELECT DISTINCT c.name FROM sync.job j JOIN sync.connection c ON c.name = j.payload ->> 'connection' AND c.enabled AND c.kind = 'shopify'
 		WHERE j.id = ANY (job_ids) ORDER BY 1
 	LOOP
-		IF EXISTS (SELECT FROM sync.run r WHERE r.connection = shop AND r.kind::text = 'shopify_up' AND r.active AND NOT r.context ? 'chosen') THEN
+		IF EXISTS (SELECT FROM sync.run r WHERE r.connection = shop AND r.kind::text = 'shopify_up' AND r.active AND NOT r.context ?| ARRAY['chosen', 'sending']) THEN
 			-- What it has compared already may be what changed since.
 			PERFORM sync.job_enqueue('shopify_up_start', NULL, jsonb_build_object('connection', shop), shop, clock_timestamp() + interval '2 seconds');
 		ELSIF sync.paused(shop) IS NULL THEN

@@ -142,7 +142,7 @@ LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' 
 #variable_conflict use_column
 DECLARE
 	shop text := (SELECT r.connection FROM sync.run r WHERE r.id = push_run.run_id);
-	ids bigint[] := sync.apply_take(push_run.run_id, 5000);
+	ids bigint[] := sync.apply_take(push_run.run_id, 2000);
 	stale bigint[];
 	reasons text[];
 	failed bigint[];
@@ -187,6 +187,8 @@ BEGIN
 	IF queued > 0 THEN
 		PERFORM sync.push_plan_wanted(shop);
 	END IF;
+	-- Sending takes as long as the shop's bucket makes it: what changes meanwhile does not wait for that.
+	UPDATE sync.run r SET context = r.context || '{"sending": true}' WHERE r.id = push_run.run_id AND NOT r.context ? 'sending';
 	PERFORM sync.notify_review(push_run.run_id, cardinality(stale)) WHERE EXISTS (
 		SELECT FROM sync.staging s WHERE s.id = ANY (stale) AND s.state = 'open' AND s.decision = 'pending');
 	IF EXISTS (SELECT FROM sync.staging s WHERE s.run_id = push_run.run_id AND s.state = 'open' AND s.decision = 'approved') THEN

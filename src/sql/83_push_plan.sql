@@ -10,15 +10,17 @@ BEGIN
 		('push_bulk_above', '300', 'count', 'Shopify: when at least so many products change in the same way, a bulk mutation does it, where that is cheaper.')
 	ON CONFLICT (name) DO NOTHING;
 	INSERT INTO sync.job_kind (kind, network, class, batch, max_attempts, run_state, description) VALUES
-		('shopify_push_plan', false, 2, 16, 10, NULL, 'What waits to be sent to a shop, put together to calls'),
+		('shopify_push_plan', false, 2, 1, 10, NULL, 'What waits to be sent to a shop, put together to calls'),
 		('shopify_push', true, 2, 16, 8, NULL, 'One call that changes a shop, with the reading before it')
 	ON CONFLICT (kind) DO NOTHING;
 END
 $$;
 
-CREATE FUNCTION sync.push_plan_wanted(connection text) RETURNS void
+CREATE FUNCTION sync.push_plan_wanted(connection text) RETURNS SETOF bigint
 LANGUAGE sql SET search_path = '' AS $$
-	SELECT sync.job_enqueue('shopify_push_plan', NULL, jsonb_build_object('connection', connection), connection)
+	-- Products first: their calls wait for points, those of stock hardly do.
+	SELECT sync.job_enqueue('shopify_push_plan', NULL, jsonb_build_object('connection', connection, 'part', p.part), connection || '/' || p.part)
+	FROM (VALUES (1, 'edit'), (2, 'stock')) AS p (no, part) ORDER BY p.no
 $$;
 
 -- What a product's changes cost ----------------------------------------------------------------------------------------------------
@@ -180,14 +182,14 @@ $$;
 CREATE FUNCTION sync.work_shopify_push_plan(job_ids bigint[]) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
-	shop text;
+	target record;
 	counts jsonb := '{}';
 BEGIN
-	FOR shop IN
-		SELECT DISTINCT c.name FROM sync.job j JOIN sync.connection c ON c.name = j.payload ->> 'connection' AND c.enabled
-		WHERE j.id = ANY (job_ids) ORDER BY 1
+	FOR target IN
+		SELECT DISTINCT c.name, j.payload ->> 'part' AS part FROM sync.job j JOIN sync.connection c ON c.name = j.payload ->> 'connection' AND c.enabled
+		WHERE j.id = ANY (job_ids) ORDER BY 1, 2
 	LOOP
-		counts := sync.counts_add(counts, sync.push_plan(shop));
+		counts := sync.counts_add(counts, sync.push_plan(target.name, target.part));
 	END LOOP;
 	RETURN counts;
 END
@@ -196,35 +198,38 @@ ALTER FUNCTION sync.work_shopify_push_plan(bigint[]) OWNER TO sync_worker;
 
 -- Puts together to calls what waits and is not held up by something of the same product that is under way: a product's changes go in the order in
 -- which they were approved.
-CREATE FUNCTION sync.push_plan(connection text) RETURNS jsonb
+CREATE FUNCTION sync.push_plan(connection text, part text) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
 DECLARE
 	of_stock integer := least(greatest(sync.setting_value(push_plan.connection, 'push_stock_batch')::integer, 1), 250);
-	part record;
+	part_of record;
 	calls integer := 0;
 BEGIN
 	-- One at a time for a shop, so that nothing is taken twice and no product is under way twice.
 	PERFORM pg_advisory_xact_lock(hashtextextended('product_sync.push ' || push_plan.connection, 0));
-	FOR part IN
-		WITH waiting AS (
-			SELECT DISTINCT ON (p.variant_id, p.location_id) p.id, p.class, CASE WHEN p.alone THEN p.id END AS alone FROM sync.push p
-			WHERE p.connection = push_plan.connection AND p.state = 'queued' AND p.part = 'stock' AND p.due_at <= clock_timestamp()
-			  -- As a set that is hashed once: there may be many on both sides.
-			  AND (p.variant_id, p.location_id) NOT IN (SELECT o.variant_id, o.location_id FROM sync.push o
-				   WHERE o.connection = push_plan.connection AND o.part = 'stock' AND o.ended_at IS NULL AND o.state <> 'queued')
-			ORDER BY p.variant_id, p.location_id, p.id)
-		SELECT array_agg(w.id ORDER BY w.class, w.id) AS ids, min(w.class) AS class
-		FROM (SELECT u.id, u.class, u.alone, (row_number() OVER (PARTITION BY u.alone ORDER BY u.class, u.id) - 1) / of_stock AS no FROM waiting u) w
-		GROUP BY w.alone, w.no ORDER BY w.alone NULLS FIRST, w.no
-	LOOP
-		PERFORM sync.push_call_open(push_plan.connection, 'stock', 'direct', 'send', part.ids, cardinality(part.ids), 10, part.class);
-		calls := calls + 1;
-	END LOOP;
-	FOR part IN SELECT * FROM sync.push_plan_edits(push_plan.connection) LOOP
-		PERFORM sync.push_call_open(push_plan.connection, part.part, part.method, CASE part.part WHEN 'edit' THEN 'check' ELSE 'find' END, part.ids, part.items, part.sending, part.class);
-		calls := calls + 1;
-	END LOOP;
+	IF part = 'edit' THEN
+		FOR part_of IN SELECT * FROM sync.push_plan_edits(push_plan.connection) LOOP
+			PERFORM sync.push_call_open(push_plan.connection, part_of.part, part_of.method, CASE part_of.part WHEN 'edit' THEN 'check' ELSE 'find' END, part_of.ids, part_of.items, part_of.sending, part_of.class);
+			calls := calls + 1;
+		END LOOP;
+	ELSE
+		FOR part_of IN
+			WITH waiting AS (
+				SELECT DISTINCT ON (p.variant_id, p.location_id) p.id, p.class, CASE WHEN p.alone THEN p.id END AS alone FROM sync.push p
+				WHERE p.connection = push_plan.connection AND p.state = 'queued' AND p.part = 'stock' AND p.due_at <= clock_timestamp()
+				  -- As a set that is hashed once: there may be many on both sides.
+				  AND (p.variant_id, p.location_id) NOT IN (SELECT o.variant_id, o.location_id FROM sync.push o
+					   WHERE o.connection = push_plan.connection AND o.part = 'stock' AND o.ended_at IS NULL AND o.state <> 'queued')
+				ORDER BY p.variant_id, p.location_id, p.id)
+			SELECT array_agg(w.id ORDER BY w.class, w.id) AS ids, min(w.class) AS class
+			FROM (SELECT u.id, u.class, u.alone, (row_number() OVER (PARTITION BY u.alone ORDER BY u.class, u.id) - 1) / of_stock AS no FROM waiting u) w
+			GROUP BY w.alone, w.no ORDER BY w.alone NULLS FIRST, w.no
+		LOOP
+			PERFORM sync.push_call_open(push_plan.connection, 'stock', 'direct', 'send', part_of.ids, cardinality(part_of.ids), 10, part_of.class);
+			calls := calls + 1;
+		END LOOP;
+	END IF;
 	RETURN jsonb_build_object('calls', calls);
 END
 $$;

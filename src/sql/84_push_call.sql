@@ -10,6 +10,9 @@ DECLARE
 	asked record;
 	gate record;
 BEGIN
+	-- The bucket before anything else, as by who handles an answer.
+	PERFORM FROM sync.rate_limit l
+	WHERE l.connection IN (SELECT j.payload ->> 'connection' FROM sync.job j WHERE j.id = ANY (job_ids)) ORDER BY l.connection FOR UPDATE;
 	FOR target IN
 		SELECT j.id, (j.payload ->> 'call')::bigint AS call FROM sync.job j WHERE j.id = ANY (job_ids)
 		ORDER BY j.payload ->> 'connection', j.class, j.id

@@ -3,7 +3,7 @@
 # the time that the bucket allows for the points that this took: by the cheapest plan, without bulk mutations, and with another client that
 # takes half of the bucket.
 #   push.pl FOLDER      PGHOST, PGPORT, PGUSER and PATH say which server, which must preload the library for database bench; PUSH_STOCK, PUSH_PRICES
-# The double answers at once: what is over the bucket's time is ours.
+# The double answers at once: what is over the bucket's time is ours.  Where the bucket allows all at once, there is no ratio.
 use strict;
 use warnings;
 use FindBin qw($RealBin);
@@ -100,6 +100,7 @@ sub measure
 }
 
 measure('cheapest plan', $stock, $prices);
-measure('without bulk', $stock, int($prices * 0.3), bulk => 1000000);
+# The reading before and the mutation of each product: what takes time then is the bucket.
+measure('without bulk', $stock, $prices, bulk => 1000000, calls => 0.1);
 measure('beside another client', $stock, int($prices * 0.2), bulk => 1000000, other => 50, throttled => 1000000);
 exit($missed ? 1 : 0);
