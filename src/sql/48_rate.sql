@@ -44,7 +44,9 @@ BEGIN
 	INSERT INTO sync.rate_limit (connection) VALUES (rate_reserve.connection) ON CONFLICT DO NOTHING;
 	-- A little slower than allowed: on their way, requests move closer together.
 	step := make_interval(secs => 1.02 / sync.setting_value(rate_reserve.connection, 'requests_per_second')::float8);
-	SELECT greatest(l.next_at, l.paused_until, clock_timestamp()), clock_timestamp() INTO first_at, present
+	-- And not at this moment: the transaction has to end and the connection to be made before anything is sent, and a request that goes out late
+	-- is followed too soon by the next one, which does not.
+	SELECT greatest(l.next_at, l.paused_until, clock_timestamp() + least(interval '0.1 seconds', step / 4)), clock_timestamp() INTO first_at, present
 	FROM sync.rate_limit l WHERE l.connection = rate_reserve.connection FOR UPDATE;
 	granted := CASE WHEN first_at > present + horizon THEN 0
 					ELSE least(n, 1 + floor(extract(epoch FROM present + horizon - first_at) / extract(epoch FROM step))::integer) END;
