@@ -84,7 +84,9 @@ BEGIN
 	SELECT * INTO slot FROM sync.rate_reserve(connection, cardinality(gate.allowed));
 	RETURN QUERY
 		SELECT r.id, CASE WHEN r.id <> ALL (gate.allowed) THEN jsonb_build_object('op', 'defer', 'retry_in', extract(epoch FROM gate.wait))
-						  WHEN r.no <= slot.granted THEN r.req || jsonb_build_object('start_at', slot.first_at + (r.no - 1) * slot.step)
+						  WHEN r.no <= slot.granted THEN r.req || jsonb_build_object('start_at', slot.first_at + (r.no - 1) * slot.step,
+							-- One that a busy worker sends late is not followed too soon.
+							'spacing_ms', floor(extract(epoch FROM slot.step) * 1000 / 1.02))
 						  ELSE jsonb_build_object('op', 'defer', 'retry_in', greatest(0.2, extract(epoch FROM
 								slot.free_at + (r.no - slot.granted - 1) * slot.step - clock_timestamp()) - 2)) END
 		FROM (SELECT u.id, u.req, count(*) FILTER (WHERE u.id = ANY (gate.allowed)) OVER (ORDER BY u.no) AS no

@@ -29,6 +29,7 @@ typedef struct TransferHost
 	struct Transfer *first;
 	struct Transfer *last;
 	struct TransferHost *next;
+	int64_t		released_ms;	/* when the last delayed transfer was let go */
 } TransferHost;
 
 typedef struct Transfer
@@ -58,6 +59,7 @@ typedef struct Transfer
 	TransferPlace at;
 	TransferHost *host;
 	int64_t		due_ms;			/* delayed: not before; then the order of arrival */
+	int64_t		spacing_ms;
 	uint64_t	order;
 	size_t		heap_index;
 	struct Transfer *next;		/* in the host's queue, or among the running */

@@ -366,6 +366,7 @@ transfer_make(const TransferRequest *request, char **host_key, char *errbuf, siz
 	transfer->resume_from = request->resume_from;
 	transfer->to_file = request->to_file;
 	transfer->once = request->once;
+	transfer->spacing_ms = request->spacing_ms;
 	transfer->secret_apart = request->secret_header || request->form_secret;
 	if (transfer->op == TRANSFER_HTTP && !transfer->to_file && (transfer->max_bytes == 0 || transfer->max_bytes > TRANSFER_MAX_BODY))
 		transfer->max_bytes = TRANSFER_MAX_BODY;

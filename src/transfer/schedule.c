@@ -216,8 +216,18 @@ schedule_release(TransferEngine *engine, int64_t now_ms)
 	while (engine->delayed_count > 0 && engine->delayed[0]->due_ms <= now_ms)
 	{
 		Transfer   *transfer = engine->delayed[0];
+		TransferHost *host = transfer->host;
 
 		heap_remove(engine, transfer);
+		if (transfer->spacing_ms > 0 && host->released_ms > now_ms - transfer->spacing_ms)
+		{
+			/* There is room: it was in the heap a moment ago. */
+			transfer->due_ms = host->released_ms + transfer->spacing_ms;
+			(void) heap_add(engine, transfer);
+			continue;
+		}
+		if (transfer->spacing_ms > 0)
+			host->released_ms = now_ms;
 		host_queue(transfer);
 	}
 }

@@ -68,6 +68,7 @@ typedef struct TransferRequest
 	int			file_fd;		/* FTP_GET, to_file: an open descriptor, written at its position, not closed here */
 	int64_t		resume_from;	/* FTP_GET, to_file: bytes that are there already */
 	int64_t		start_delay_ms; /* not sent before so long from now */
+	int64_t		spacing_ms;		/* delayed: nor within so long after the last delayed one to this server, which may have been late */
 	uint64_t	tag;			/* the caller's own: a job id */
 } TransferRequest;
 

@@ -224,6 +224,8 @@ draft_set_answer(RequestDraft *draft, const char *key, const JsonbValue *value)
 		draft->transfer.secret_header = json_text(key, value);
 	else if (strcmp(key, "form_secret") == 0)
 		draft->transfer.form_secret = json_text(key, value);
+	else if (strcmp(key, "spacing_ms") == 0)
+		draft->transfer.spacing_ms = json_count(key, value, INT_MAX);
 	else if (strcmp(key, "once") == 0)
 		draft->transfer.once = json_flag(key, value);
 	else if (strcmp(key, "want_headers") == 0)

@@ -11,7 +11,7 @@ use ProductSync::Xorosoft;
 my $x = ProductSync::Xorosoft->start(count => 250);
 my $node = ProductSync::Cluster->start_new('main', cron => 1);
 my $unloaded = ProductSync::Cluster->start_new('unloaded', cron => 1, preload => 0);
-my @phases = map { "product_sync_$_" } qw(apply housekeep mirror poll shop shop_full stage webhooks);
+my @phases = map { "product_sync_$_" } qw(apply housekeep mirror poll push shop shop_full stage webhooks);
 
 # SQLSTATE and text of the error that a statement ends in.
 sub failure
@@ -25,21 +25,21 @@ sub failure
 sub jobs { return join ' ', split /\n/, $_[0]->value('SELECT jobname FROM cron.job ORDER BY jobname COLLATE "C"') }
 
 my @said = split /\n/, $node->value('SELECT sync_schedule()');
-is(scalar @said, 8, 'one job a phase');
+is(scalar @said, 9, 'one job a phase');
 is($said[0], 'product_sync_poll: * * * * *', 'and its schedule is said');
 is(jobs($node), "@phases", 'pg_cron has them');
 $node->value("SELECT sync_schedule('frequent')");
 is(jobs($node), "@phases", 'scheduling again makes nothing twice');
 is($node->value("SELECT schedule FROM cron.job WHERE jobname = 'product_sync_mirror'"), '*/30 * * * *', 'but takes the new preset');
-is($node->value("SELECT string_agg(j, ' ') FROM sync_unschedule() j"), join(' ', map { "product_sync_$_" } qw(poll mirror shop shop_full stage apply webhooks housekeep)), 'unscheduled by name');
+is($node->value("SELECT string_agg(j, ' ') FROM sync_unschedule() j"), join(' ', map { "product_sync_$_" } qw(poll mirror shop shop_full push stage apply webhooks housekeep)), 'unscheduled by name');
 is(jobs($node), '', 'and gone');
 
 $node->safe_psql('postgres', "CREATE ROLE clerk LOGIN IN ROLE sync_admin; SELECT cron.schedule('other', '0 0 * * *', 'SELECT 1')");
 like(failure($node, 'postgres', 'SET ROLE clerk; SELECT sync_schedule()'), qr/42501.*permission denied for schema cron.*HINT:.*GRANT USAGE ON SCHEMA cron TO clerk/s,
 	'a user who may not use pg_cron is told what is missing');
 $node->safe_psql('postgres', 'GRANT USAGE ON SCHEMA cron TO clerk');
-is($node->safe_psql('postgres', 'SET ROLE clerk; SELECT count(*) FROM sync_schedule()'), 8, 'an admin may schedule');
-is($node->safe_psql('postgres', 'SET ROLE clerk; SELECT count(*) FROM sync_unschedule()'), 8, 'and unschedule');
+is($node->safe_psql('postgres', 'SET ROLE clerk; SELECT count(*) FROM sync_schedule()'), 9, 'an admin may schedule');
+is($node->safe_psql('postgres', 'SET ROLE clerk; SELECT count(*) FROM sync_unschedule()'), 9, 'and unschedule');
 is(jobs($node), 'other', 'a job of somebody else is left alone');
 
 $node->safe_psql('postgres', 'CREATE DATABASE branch');
@@ -47,7 +47,7 @@ $node->safe_psql('branch', 'CREATE EXTENSION product_sync; SELECT sync_install()
 my $elsewhere = failure($node, 'branch', 'SELECT sync_schedule()');
 like($elsewhere, qr/0A000: *pg_cron works in database "postgres", not here/, 'in another database the error names the right one');
 my @statements = $elsewhere =~ /^(?:HINT:.*\n)?(SELECT cron\.schedule_in_database\(.*\);)$/mg;
-is(scalar @statements, 8, 'and gives the calls to make there');
+is(scalar @statements, 9, 'and gives the calls to make there');
 $node->safe_psql('postgres', join "\n", @statements);
 
 my $bare = ProductSync::Cluster->start_new('bare');
@@ -81,7 +81,7 @@ for my $in ($node, $unloaded)
 	is($in->value("SELECT count(*) > 0 FROM sync.run WHERE kind = 'xorosoft' AND trigger = 'schedule' AND state = 'complete'"), 't', 'a run that the clock started is complete');
 	is($in->value('SELECT count(*) FROM sync.xorosoft_item'), 250, 'and the mirror is there');
 }
-is($node->value("SELECT count(DISTINCT j.jobid) FROM cron.job_run_details d JOIN cron.job j USING (jobid) WHERE d.database = 'branch' AND d.status = 'succeeded'"), 8,
+is($node->value("SELECT count(DISTINCT j.jobid) FROM cron.job_run_details d JOIN cron.job j USING (jobid) WHERE d.database = 'branch' AND d.status = 'succeeded'"), 9,
 	'the jobs of the other database ran there');
 is($node->value("SELECT count(*) FROM sync.job_history WHERE kind = 'housekeep' AND outcome = 'done'") > 0 ? 1 : 0, 1, 'housekeeping was done');
 is($node->value('SELECT count(*) FROM sync.dead_letter'), 0, 'nothing failed');
