@@ -10,23 +10,67 @@
 -- how many levels of stock did, and which products are to be asked for again.
 CREATE FUNCTION sync.shopify_mirror_write(connection text, crawl_id bigint, as_of timestamptz, remote_ids bigint[], updated_at timestamptz[],
 	documents jsonb[], variants jsonb[], stocks jsonb[], OUT written bigint, OUT changed bigint, OUT levels bigint, OUT unsure bigint[])
-LANGUAGE plpgsql SET search_path = '' SET jit = off SET plan_cache_mode = 'force_custom_plan' AS $$
+LANGUAGE plpgsql SET search_path = '' SET jit = off SET plan_cache_mode = 'force_custom_plan' SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
 	taken bigint[];
+	late bigint[];
+	calm bigint[];
 	due_before bigint;
 	items bigint[];
 BEGIN
 	SELECT count(*) INTO due_before FROM sync.shopify_product m
 	WHERE m.connection = shopify_mirror_write.connection AND m.remote_id = ANY (remote_ids) AND m.merge_due;
+	taken := sync.shopify_product_upsert(shopify_mirror_write.connection, shopify_mirror_write.crawl_id, as_of, remote_ids,
+										 shopify_mirror_write.updated_at, documents, shopify_mirror_write.variants);
+	written := cardinality(taken);
+	late := ARRAY(SELECT i FROM unnest(remote_ids) i WHERE i <> ALL (taken));
+	IF late <> '{}' THEN
+		SELECT array_agg(m.remote_id) INTO unsure
+		FROM unnest(remote_ids, shopify_mirror_write.updated_at, documents) AS i (id, at, document)
+		JOIN sync.shopify_product m ON m.connection = shopify_mirror_write.connection AND m.remote_id = i.id AND m.remote_updated_at = i.at
+		WHERE i.id = ANY (late) AND m.gone_since IS NULL AND m.document IS DISTINCT FROM i.document;
+		-- It was there all the same.
+		UPDATE sync.shopify_product m SET crawl_id = shopify_mirror_write.crawl_id
+		WHERE shopify_mirror_write.crawl_id IS NOT NULL AND m.connection = shopify_mirror_write.connection
+		  AND m.remote_id = ANY (late) AND m.gone_since IS NULL;
+	END IF;
+	-- A product whose stock is another is compared too, which compares its stock.
+	items := sync.shopify_stock_write(shopify_mirror_write.connection, stocks);
+	levels := cardinality(items);
+	calm := ARRAY(SELECT m.remote_id FROM sync.shopify_product m
+		WHERE m.connection = shopify_mirror_write.connection AND m.remote_id = ANY (remote_ids) AND NOT m.merge_due AND m.gone_since IS NULL);
+	IF levels > 0 AND calm <> '{}' THEN
+		calm := ARRAY(SELECT DISTINCT s.remote_id
+			FROM unnest(remote_ids, stocks) AS s (remote_id, stock) CROSS JOIN LATERAL jsonb_object_keys(s.stock) k
+			WHERE s.remote_id = ANY (calm) AND k::bigint = ANY (items));
+		UPDATE sync.shopify_product m SET merge_due = true
+		WHERE m.connection = shopify_mirror_write.connection AND m.remote_id = ANY (calm);
+	END IF;
+	SELECT count(*) - due_before INTO changed FROM sync.shopify_product m
+	WHERE m.connection = shopify_mirror_write.connection AND m.remote_id = ANY (remote_ids) AND m.merge_due;
+END
+$$;
+COMMENT ON FUNCTION sync.shopify_mirror_write(text, bigint, timestamptz, bigint[], timestamptz[], jsonb[], jsonb[], jsonb[]) IS
+'The one place that writes products of a shop into the mirror, unless what is there is newer; marks what changed as merge_due.';
+
+-- The writing of products alone: returns the numbers of those that were written.  (plan_cache_mode: a foreign key's check is planned anew
+-- for each row where every plan is to be a custom one, and that takes longer than the row.)
+CREATE FUNCTION sync.shopify_product_upsert(connection text, crawl_id bigint, as_of timestamptz, remote_ids bigint[], updated_at timestamptz[],
+	documents jsonb[], variants jsonb[]) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path = '' SET jit = off SET plan_cache_mode = 'auto' AS $$
+#variable_conflict use_column
+DECLARE
+	taken bigint[];
+BEGIN
 	WITH incoming AS (
 		SELECT DISTINCT ON (i.id) i.id, i.at, i.document, i.variants
-		FROM unnest(remote_ids, shopify_mirror_write.updated_at, documents, shopify_mirror_write.variants)
+		FROM unnest(remote_ids, shopify_product_upsert.updated_at, documents, shopify_product_upsert.variants)
 			WITH ORDINALITY AS i (id, at, document, variants, no)
 		ORDER BY i.id, i.at DESC, i.no DESC
 	), upsert AS (
 		INSERT INTO sync.shopify_product AS m (connection, remote_id, handle, document, variants, remote_updated_at, crawl_id)
-		SELECT shopify_mirror_write.connection, i.id, i.document ->> 'handle', i.document, i.variants, i.at, shopify_mirror_write.crawl_id
+		SELECT shopify_product_upsert.connection, i.id, i.document ->> 'handle', i.document, i.variants, i.at, shopify_product_upsert.crawl_id
 		FROM incoming i ORDER BY i.id
 		ON CONFLICT (connection, remote_id) DO UPDATE SET
 			handle = excluded.handle, document = excluded.document, variants = excluded.variants,
@@ -38,68 +82,61 @@ BEGIN
 		  -- What was gone after this was read is not back.
 		  AND (m.gone_since IS NULL OR m.gone_since < as_of)
 		RETURNING m.remote_id)
-	SELECT array_agg(u.remote_id) INTO taken FROM upsert u;
-	written := coalesce(cardinality(taken), 0);
-	SELECT array_agg(m.remote_id) INTO unsure
-	FROM unnest(remote_ids, shopify_mirror_write.updated_at, documents) AS i (id, at, document)
-	JOIN sync.shopify_product m ON m.connection = shopify_mirror_write.connection AND m.remote_id = i.id AND m.remote_updated_at = i.at
-	WHERE i.id <> ALL (coalesce(taken, '{}')) AND m.gone_since IS NULL AND m.document IS DISTINCT FROM i.document;
-	-- It was there all the same.
-	UPDATE sync.shopify_product m SET crawl_id = shopify_mirror_write.crawl_id
-	WHERE shopify_mirror_write.crawl_id IS NOT NULL AND m.connection = shopify_mirror_write.connection
-	  AND m.remote_id = ANY (remote_ids) AND m.remote_id <> ALL (coalesce(taken, '{}')) AND m.gone_since IS NULL;
-	-- A product whose stock is another is compared too, which compares its stock.
-	items := sync.shopify_stock_write(shopify_mirror_write.connection, stocks);
-	levels := cardinality(items);
-	IF levels > 0 THEN
-		UPDATE sync.shopify_product m SET merge_due = true
-		FROM (SELECT DISTINCT s.remote_id FROM unnest(remote_ids, stocks) AS s (remote_id, stock) CROSS JOIN LATERAL jsonb_object_keys(s.stock) k
-			  WHERE k::bigint = ANY (items)) s
-		WHERE m.connection = shopify_mirror_write.connection AND m.remote_id = s.remote_id AND NOT m.merge_due AND m.gone_since IS NULL;
-	END IF;
-	SELECT count(*) - due_before INTO changed FROM sync.shopify_product m
-	WHERE m.connection = shopify_mirror_write.connection AND m.remote_id = ANY (remote_ids) AND m.merge_due;
+	SELECT coalesce(array_agg(u.remote_id), '{}') INTO taken FROM upsert u;
+	RETURN taken;
 END
 $$;
-COMMENT ON FUNCTION sync.shopify_mirror_write(text, bigint, timestamptz, bigint[], timestamptz[], jsonb[], jsonb[], jsonb[]) IS
-'The one place that writes products of a shop into the mirror, unless what is there is newer; marks what changed as merge_due.';
 
 -- Levels of stock: {"ITEM": {"LOCATION": {"available": n, "updated_at": time}}}.  Each has all the levels of its items.  Returns the items
 -- whose stock is other than before.
 CREATE FUNCTION sync.shopify_stock_write(connection text, stocks jsonb[]) RETURNS bigint[]
-LANGUAGE plpgsql SET search_path = '' SET jit = off SET plan_cache_mode = 'force_custom_plan' AS $$
+LANGUAGE plpgsql SET search_path = '' SET jit = off SET plan_cache_mode = 'force_custom_plan' SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
+	all_items bigint[] := ARRAY(SELECT k::bigint FROM unnest(stocks) s CROSS JOIN LATERAL jsonb_object_keys(s) k);
+	level record;
+	before record;
 	items bigint[];
 BEGIN
-	WITH item AS MATERIALIZED (
-		SELECT e.key::bigint AS id, e.value AS levels
-		FROM unnest(stocks) s CROSS JOIN LATERAL jsonb_each(coalesce(s, '{}')) e),
-	level AS (
-		SELECT DISTINCT ON (i.id, l.key) i.id, l.key::bigint AS location_id, (l.value ->> 'available')::integer AS available,
-			   (l.value ->> 'updated_at')::timestamptz AS at
-		FROM item i CROSS JOIN LATERAL jsonb_each(i.levels) l
-		ORDER BY i.id, l.key, (l.value ->> 'updated_at')::timestamptz DESC NULLS LAST),
-	before AS MATERIALIZED (
-		SELECT x.inventory_item_id AS id, x.location_id, x.available FROM sync.shopify_stock x
-		WHERE x.connection = shopify_stock_write.connection AND x.inventory_item_id IN (SELECT i.id FROM item i)),
-	gone AS (
-		DELETE FROM sync.shopify_stock x USING item i
-		WHERE x.connection = shopify_stock_write.connection AND x.inventory_item_id = i.id AND NOT i.levels ? x.location_id::text
-		RETURNING x.inventory_item_id),
-	written AS (
-		INSERT INTO sync.shopify_stock AS x (connection, inventory_item_id, location_id, available, remote_updated_at)
-		SELECT shopify_stock_write.connection, l.id, l.location_id, l.available, l.at FROM level l ORDER BY l.id, l.location_id
-		ON CONFLICT (connection, inventory_item_id, location_id) DO UPDATE SET
-			available = excluded.available, remote_updated_at = excluded.remote_updated_at, seen_at = now()
-		WHERE coalesce(excluded.remote_updated_at >= x.remote_updated_at, true)
-		  AND (excluded.available, excluded.remote_updated_at) IS DISTINCT FROM (x.available, x.remote_updated_at)
-		RETURNING x.inventory_item_id, x.location_id, x.available)
-	SELECT coalesce(array_agg(DISTINCT o.id), '{}') INTO items
-	FROM (SELECT w.inventory_item_id AS id FROM written w LEFT JOIN before b ON b.id = w.inventory_item_id AND b.location_id = w.location_id
-		  WHERE b.id IS NULL OR b.available IS DISTINCT FROM w.available
+	SELECT array_agg(l.item) AS items, array_agg(l.location) AS locations, array_agg(l.available) AS available, array_agg(l.at) AS at INTO level
+	FROM (SELECT DISTINCT ON (o.item, o.location) o.*
+		  FROM (SELECT i.key::bigint AS item, l.key::bigint AS location, (l.value ->> 'available')::integer AS available,
+					   (l.value ->> 'updated_at')::timestamptz AS at
+				FROM unnest(stocks) s CROSS JOIN LATERAL jsonb_each(s) i CROSS JOIN LATERAL jsonb_each(i.value) l) o
+		  ORDER BY o.item, o.location, o.at DESC NULLS LAST) l;
+	SELECT array_agg(x.id) AS ids, array_agg(x.inventory_item_id) AS items, array_agg(x.location_id) AS locations, array_agg(x.available) AS available INTO before
+	FROM sync.shopify_stock x WHERE x.connection = shopify_stock_write.connection AND x.inventory_item_id = ANY (all_items);
+	WITH gone AS (
+		DELETE FROM sync.shopify_stock x
+		WHERE x.id IN (SELECT b.id FROM unnest(before.ids, before.items, before.locations) AS b (id, item, location)
+					   WHERE (b.item, b.location) NOT IN (SELECT l.item, l.location FROM unnest(level.items, level.locations) AS l (item, location)))
+		RETURNING x.inventory_item_id)
+	SELECT coalesce(array_agg(DISTINCT o.item), '{}') INTO items
+	FROM (SELECT w.item
+		  FROM sync.shopify_stock_upsert(shopify_stock_write.connection, level.items, level.locations, level.available, level.at) w
+		  LEFT JOIN unnest(before.items, before.locations, before.available) AS b (item, location, available)
+			ON b.item = w.item AND b.location = w.location
+		  WHERE b.item IS NULL OR b.available IS DISTINCT FROM w.available
 		  UNION ALL SELECT g.inventory_item_id FROM gone g) o;
 	RETURN items;
+END
+$$;
+
+-- The writing alone, for the reason that shopify_product_upsert() has: returns the levels that were written.
+CREATE FUNCTION sync.shopify_stock_upsert(connection text, items bigint[], locations bigint[], amounts integer[], times timestamptz[])
+RETURNS TABLE (item bigint, location bigint, available integer)
+LANGUAGE plpgsql ROWS 1000 SET search_path = '' SET jit = off SET plan_cache_mode = 'auto' AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+	INSERT INTO sync.shopify_stock AS x (connection, inventory_item_id, location_id, available, remote_updated_at)
+	SELECT shopify_stock_upsert.connection, l.item, l.location, l.available, l.at
+	FROM unnest(items, locations, amounts, times) AS l (item, location, available, at)
+	ON CONFLICT (connection, inventory_item_id, location_id) DO UPDATE SET
+		available = excluded.available, remote_updated_at = excluded.remote_updated_at, seen_at = now()
+	WHERE coalesce(excluded.remote_updated_at >= x.remote_updated_at, true)
+	  AND (excluded.available, excluded.remote_updated_at) IS DISTINCT FROM (x.available, x.remote_updated_at)
+	RETURNING x.inventory_item_id, x.location_id, x.available;
 END
 $$;
 

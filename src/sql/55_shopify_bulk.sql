@@ -194,7 +194,7 @@ BEGIN
 			UPDATE sync.job j SET payload = j.payload || jsonb_build_object('looks', coalesce((j.payload ->> 'looks')::integer, 0) + 1)
 			WHERE j.id = job_ids[i] RETURNING (j.payload ->> 'looks')::integer INTO looks;
 			outcome := 'defer';
-			retry_in := make_interval(secs => least(30, 0.25 * 1.5 ^ least(looks, 20)));
+			retry_in := make_interval(secs => least(30, 0.25 * 1.2 ^ least(looks, 30)));
 			UPDATE sync.run_phase p SET message = format('Shopify has gathered %s objects', answer.data #>> '{bulkOperation,objectCount}')
 			WHERE p.run_id = crawl.run_id AND p.ended_at IS NULL;
 		ELSIF outcome IS NULL THEN
@@ -407,7 +407,7 @@ ALTER FUNCTION sync.work_shopify_bulk_assemble(bigint[]) OWNER TO sync_worker;
 
 -- A range of products from their lines into the mirror.
 CREATE FUNCTION sync.shopify_bulk_range(crawl_id bigint, from_id bigint, to_id bigint) RETURNS jsonb
-LANGUAGE plpgsql SET search_path = '' SET jit = off SET plan_cache_mode = 'force_custom_plan' AS $$
+LANGUAGE plpgsql SET search_path = '' SET jit = off SET plan_cache_mode = 'force_custom_plan' SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
 	crawl sync.shopify_crawl;
@@ -442,6 +442,7 @@ BEGIN
 	written := sync.shopify_mirror_write(crawl.connection, crawl.id, crawl.started_at, coalesce(part.ids, '{}'), part.at, part.documents,
 										 part.variants, part.stocks);
 	PERFORM sync.shopify_product_fetch(crawl.connection, u) FROM unnest(written.unsure) u;
+	PERFORM sync.analyze_grown();
 	UPDATE sync.shopify_crawl c SET products = c.products + part.n, changed = c.changed + written.changed, rejected = c.rejected + part.rejected,
 		first_reject = coalesce(c.first_reject, part.first_reject), unusable = c.unusable || coalesce(part.unusable, '{}')
 	WHERE c.id = crawl.id;

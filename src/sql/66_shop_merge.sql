@@ -56,6 +56,11 @@ BEGIN
 	-- Choices that no merge was started for, such as those made while the extension was away, or that could not be carried out yet.
 	PERFORM sync.conflicts_due(run.connection);
 	ANALYZE sync.shopify_product (connection, merge_due);
+	-- Products whose stock changed in the shop are due like others, and the ERP's changes are compared when it was read.  All stock is compared
+	-- where more may have changed: what a location's store is.  It goes first, since it is one long job.
+	IF run.context ->> 'mode' = 'full' OR EXISTS (SELECT FROM sync.shopify_crawl c WHERE c.id = (run.context ->> 'crawl_id')::bigint AND c.mode = 'full') THEN
+		PERFORM sync.job_enqueue('shopify_stock_merge', run.id);
+	END IF;
 	size := greatest(sync.setting_value(run.connection, 'merge_batch_products')::integer, 1);
 	FOR part IN
 		SELECT min(d.id) AS from_id, max(d.id) AS to_id, count(*) AS n
@@ -66,11 +71,6 @@ BEGIN
 		PERFORM sync.job_enqueue('shopify_merge', run.id, jsonb_build_object('from', part.from_id, 'to', part.to_id));
 		due := due + part.n;
 	END LOOP;
-	-- Products whose stock changed in the shop are due like others, and the ERP's changes are compared when it was read.  All stock is compared
-	-- where more may have changed: what a location's store is.
-	IF run.context ->> 'mode' = 'full' OR EXISTS (SELECT FROM sync.shopify_crawl c WHERE c.id = (run.context ->> 'crawl_id')::bigint AND c.mode = 'full') THEN
-		PERFORM sync.job_enqueue('shopify_stock_merge', run.id);
-	END IF;
 	UPDATE sync.run_phase p SET total = due, unit = 'products'
 	WHERE p.id = (SELECT max(o.id) FROM sync.run_phase o WHERE o.run_id = shopify_merge_begin.run_id AND o.ended_at IS NULL);
 	RETURN NULL;
@@ -107,7 +107,7 @@ $$;
 
 -- Products of the mirror with all that they are compared with.
 CREATE FUNCTION sync.merge_products(connection text, mirror_ids bigint[]) RETURNS SETOF sync.merge_product
-LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = '' SET plan_cache_mode = 'force_custom_plan' SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
 	product_ids bigint[];
@@ -172,7 +172,7 @@ ALTER FUNCTION sync.work_shopify_merge(bigint[]) OWNER TO sync_worker;
 -- Locks the rows of the mirror that are due in a range, with the products and variants that they are linked to.  What somebody holds is
 -- put off.
 CREATE FUNCTION sync.shop_merge_take(connection text, from_id bigint, to_id bigint, OUT ids bigint[], OUT busy bigint)
-LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
 	due bigint;
@@ -276,7 +276,8 @@ BEGIN
 					 ('listing', 'id, connection, product_listing_id, variant_id, remote_id, inventory_item_id'),
 					 ('stock_level', 'connection, variant_id, location_id'), ('product_version', 'product_id, version'),
 					 ('staging', 'run_id, connection, kind, decision, state, sku, product_id'),
-					 ('staging_field', 'staging_id, decision')) AS t (name, columns)
+					 ('staging_field', 'staging_id, decision'), ('shopify_product', 'id, connection, remote_id, merge_due, gone_since'),
+					 ('shopify_stock', 'id, connection, inventory_item_id, location_id')) AS t (name, columns)
 		JOIN pg_class c ON c.oid = to_regclass('sync.' || t.name)
 		WHERE pg_relation_size(c.oid) / current_setting('block_size')::bigint > 2 * greatest(c.relpages, 0) + 50
 	LOOP

@@ -323,58 +323,75 @@ BEGIN
 END
 $$;
 
--- The documents of new products with what the shop has in stock of each variant: so that it is written with it, and not once more after.
-CREATE FUNCTION sync.documents_with_stock(connection text, documents jsonb[], products sync.merge_product[]) RETURNS jsonb[]
-LANGUAGE sql STABLE SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
-	SELECT array_agg(d.document || jsonb_build_object('variants', v.variants) ORDER BY d.no)
-	FROM unnest(documents) WITH ORDINALITY AS d (document, no)
-	JOIN (SELECT row_number() OVER () AS no, u.skus, u.info FROM unnest(products) u) p ON p.no = d.no
-	CROSS JOIN LATERAL (
-		SELECT jsonb_object_agg(k.value, d.document -> 'variants' -> k.value || coalesce((
-				   SELECT jsonb_build_object('stock', sum(q.available)) FROM sync.shopify_stock q
-				   WHERE q.connection = documents_with_stock.connection AND q.inventory_item_id = (p.info -> k.key ->> 'inventory_item')::bigint), '{}')) AS variants
-		FROM jsonb_each_text(p.skus) k) v
-$$;
-
-CREATE FUNCTION sync.shop_create_now(run_id bigint, connection text, products sync.merge_product[]) RETURNS void
-LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+-- What is to be written of new products: each with its id, in the order of products, and each variant with its id, Shopify's numbers of it and
+-- what the shop has in stock of it in all.  A handle that is taken gets the product's id behind it.
+CREATE FUNCTION sync.shop_create_rows(connection text, products sync.merge_product[], OUT ids bigint[], OUT documents jsonb[],
+	OUT variant_ids bigint[], OUT variant_products bigint[], OUT skus text[], OUT variants jsonb[], OUT remote_ids bigint[], OUT items bigint[],
+	OUT stocks numeric[])
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
-	ids bigint[];
-	documents jsonb[];
+	handles text[];
+	taken text[];
+	others text[];
+BEGIN
+	handles := ARRAY(SELECT p.shop ->> 'handle' FROM unnest(products) p);
+	taken := ARRAY(SELECT p.handle FROM sync.product p WHERE p.handle = ANY (handles));
+	SELECT array_agg(n.id ORDER BY n.no), array_agg(n.other ORDER BY n.no) INTO ids, others
+	FROM (SELECT h.no, h.id, CASE WHEN h.handle = ANY (taken) OR h.handle IS NOT NULL AND row_number() OVER (PARTITION BY h.handle ORDER BY h.no) > 1
+								  THEN h.handle || '-' || h.id END AS other
+		  FROM (SELECT u.no, u.handle, nextval('sync.product_id_seq') AS id FROM unnest(handles) WITH ORDINALITY AS u (handle, no)) h) n;
+	documents := ARRAY(SELECT CASE WHEN o.other IS NULL THEN p.shop ELSE jsonb_set(p.shop, '{handle}', to_jsonb(o.other)) END
+					   FROM (SELECT row_number() OVER () AS no, u.shop FROM unnest(products) u) p
+					   JOIN unnest(others) WITH ORDINALITY AS o (other, no) ON o.no = p.no ORDER BY p.no);
+	SELECT array_agg(nextval('sync.variant_id_seq')), array_agg(i.id), array_agg(k.value), array_agg(p.shop -> 'variants' -> k.value),
+		   array_agg(k.key::bigint), array_agg((p.info -> k.key ->> 'inventory_item')::bigint)
+	INTO variant_ids, variant_products, skus, variants, remote_ids, items
+	FROM (SELECT row_number() OVER () AS no, u.skus, u.shop, u.info FROM unnest(products) u) p
+	JOIN unnest(ids) WITH ORDINALITY AS i (id, no) ON i.no = p.no
+	CROSS JOIN LATERAL jsonb_each_text(p.skus) k;
+	SELECT array_agg(s.available ORDER BY i.no) INTO stocks
+	FROM unnest(items) WITH ORDINALITY AS i (id, no)
+	LEFT JOIN (SELECT q.inventory_item_id, sum(q.available) AS available FROM sync.shopify_stock q
+			   WHERE q.connection = shop_create_rows.connection AND q.inventory_item_id = ANY (items)
+			   GROUP BY q.inventory_item_id) s ON s.inventory_item_id = i.id;
+END
+$$;
+
+-- Products of the shop into the catalogue, which does not have them: with their listings, an applied entry and a version each.
+CREATE FUNCTION sync.shop_create_now(run_id bigint, connection text, products sync.merge_product[]) RETURNS void
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'auto' AS $$
+#variable_conflict use_column
+DECLARE
+	new record;
 	entry_ids bigint[];
 BEGIN
 	PERFORM sync.identity_catch_up();
-	SELECT array_agg(n.id ORDER BY n.no), array_agg(n.document ORDER BY n.no) INTO ids, documents
-	FROM (SELECT e.no, e.id, CASE WHEN e.shop ? 'handle' AND (EXISTS (SELECT FROM sync.product p WHERE p.handle = e.shop ->> 'handle')
-															  OR row_number() OVER (PARTITION BY e.shop ->> 'handle' ORDER BY e.no) > 1)
-								  THEN jsonb_set(e.shop, '{handle}', to_jsonb((e.shop ->> 'handle') || '-' || e.id)) ELSE e.shop END AS document
-		  FROM (SELECT o.no, o.shop, nextval(pg_get_serial_sequence('sync.product', 'id')) AS id
-				FROM (SELECT row_number() OVER () AS no, p.shop FROM unnest(products) p) o) e) n;
-	PERFORM sync.products_insert(ids, sync.documents_with_stock(shop_create_now.connection, documents, products));
-	INSERT INTO sync.product_listing (connection, product_id, remote_id, base, base_local, merged_at)
-	SELECT shop_create_now.connection, e.id, e.remote_id, e.shop - 'variants',
-		   CASE WHEN e.document -> 'handle' IS DISTINCT FROM e.shop -> 'handle' THEN jsonb_build_object('handle', e.document -> 'handle') ELSE '{}' END, now()
-	FROM (SELECT i.id, i.document, p.remote_id, p.shop
-		  FROM unnest(ids, documents) WITH ORDINALITY AS i (id, document, no)
-		  JOIN (SELECT row_number() OVER () AS no, u.remote_id, u.shop FROM unnest(products) u) p ON p.no = i.no) e;
+	new := sync.shop_create_rows(shop_create_now.connection, products);
+	PERFORM sync.products_insert(new.ids, new.documents);
+	PERFORM sync.variants_write(new.variant_products, new.skus, new.variants, new.variant_ids, new.stocks);
+	WITH listing AS (
+		INSERT INTO sync.product_listing (connection, product_id, remote_id, base, base_local, merged_at)
+		SELECT shop_create_now.connection, i.id, p.remote_id, p.shop - 'variants',
+			   CASE WHEN i.document -> 'handle' IS DISTINCT FROM p.shop -> 'handle' THEN jsonb_build_object('handle', i.document -> 'handle') ELSE '{}' END, now()
+		FROM unnest(new.ids, new.documents) WITH ORDINALITY AS i (id, document, no)
+		JOIN (SELECT row_number() OVER () AS no, u.remote_id, u.shop FROM unnest(products) u) p ON p.no = i.no
+		RETURNING id, product_id)
 	INSERT INTO sync.listing (connection, product_listing_id, variant_id, remote_id, inventory_item_id, base)
-	SELECT shop_create_now.connection, l.id, v.id, k.key::bigint, (p.info -> k.key ->> 'inventory_item')::bigint, p.shop -> 'variants' -> k.value
-	FROM unnest(products) p
-	JOIN sync.product_listing l ON l.connection = shop_create_now.connection AND l.remote_id = p.remote_id
-	CROSS JOIN LATERAL jsonb_each_text(p.skus) k
-	JOIN sync.variant v ON v.sku = k.value AND v.product_id = l.product_id;
+	SELECT shop_create_now.connection, l.id, v.id, v.remote_id, v.item, v.base
+	FROM unnest(new.variant_ids, new.variant_products, new.remote_ids, new.items, new.variants) AS v (id, product_id, remote_id, item, base)
+	JOIN listing l ON l.product_id = v.product_id;
 	WITH entry AS (
 		INSERT INTO sync.staging (run_id, connection, kind, decision, state, title, sku, reason, confidence, method, product_id, decided_by,
 								  decided_at, decided_how, applied_version, applied_at)
 		SELECT shop_create_now.run_id, shop_create_now.connection, 'create', 'approved', 'applied', e.document ->> 'title',
 			   (SELECT min(k) FROM jsonb_object_keys(e.document -> 'variants') k), 'new in the shop', 1, 'shop', e.id, 'product_sync', now(), 'auto', 1, now()
-		FROM unnest(ids, documents) WITH ORDINALITY AS e (id, document, no) ORDER BY e.no
+		FROM unnest(new.ids, new.documents) WITH ORDINALITY AS e (id, document, no) ORDER BY e.no
 		RETURNING id, product_id)
 	SELECT array_agg(e.id ORDER BY e.product_id) INTO entry_ids FROM entry e;
-	PERFORM sync.version_write(ids, array_fill(1, ARRAY[cardinality(ids)]), 'create', documents, array_fill('{}'::jsonb, ARRAY[cardinality(ids)]),
-		shop_create_now.connection, shop_create_now.run_id, entry_ids, 'product_sync');
-	PERFORM sync.stock_begin(shop_create_now.run_id, shop_create_now.connection, ids);
+	PERFORM sync.version_write(new.ids, array_fill(1, ARRAY[cardinality(new.ids)]), 'create', new.documents,
+		array_fill('{}'::jsonb, ARRAY[cardinality(new.ids)]), shop_create_now.connection, shop_create_now.run_id, entry_ids, 'product_sync');
+	PERFORM sync.stock_begin(shop_create_now.run_id, shop_create_now.connection, new.ids, new.variant_ids, new.items);
 	PERFORM sync.catalogue_changed();
 END
 $$;
@@ -422,9 +439,10 @@ BEGIN
 	BEGIN
 		IF to_regprocedure('sync.shop_up_wanted(text)') IS NOT NULL THEN
 			FOR shop IN
-				SELECT DISTINCT l.connection FROM new_version n
-				JOIN sync.product_listing l ON l.product_id = n.product_id AND l.merged_at IS NOT NULL AND l.connection IS DISTINCT FROM n.source
-				JOIN sync.connection c ON c.name = l.connection AND c.enabled
+				SELECT c.name FROM sync.connection c
+				WHERE c.kind = 'shopify' AND c.enabled AND EXISTS (
+					SELECT FROM new_version n JOIN sync.product_listing l ON l.product_id = n.product_id
+					WHERE l.connection = c.name AND l.merged_at IS NOT NULL AND l.connection IS DISTINCT FROM n.source)
 			LOOP
 				EXECUTE 'SELECT sync.shop_up_wanted($1)' USING shop;
 			END LOOP;

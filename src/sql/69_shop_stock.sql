@@ -172,29 +172,42 @@ $$;
 COMMENT ON FUNCTION sync.shop_stock_merge(bigint, text, bigint[]) IS
 'Compares the stock of these products, or of all, with the shop''s; returns counts. Decisions are logged, disagreements for people become conflicts.';
 
--- The first stock of products that were made from the shop: the shop's, where the ERP has no say in it.
-CREATE FUNCTION sync.stock_begin(run_id bigint, connection text, product_ids bigint[]) RETURNS void
-LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+-- The first stock of products that were made from the shop: the shop's, where the ERP has no say in it.  Variants beside Shopify's numbers of
+-- their inventory items.
+CREATE FUNCTION sync.stock_begin(run_id bigint, connection text, product_ids bigint[], variant_ids bigint[], items bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' SET enable_seqscan = off AS $$
 #variable_conflict use_column
+DECLARE
+	level record;
 BEGIN
 	IF EXISTS (SELECT FROM sync.shopify_location o WHERE o.connection = stock_begin.connection AND o.store <> '') THEN
 		PERFORM sync.shop_stock_merge(stock_begin.run_id, stock_begin.connection, product_ids);
 		RETURN;
 	END IF;
+	SELECT array_agg(v.id ORDER BY v.id, q.location_id) AS variants, array_agg(q.location_id ORDER BY v.id, q.location_id) AS locations,
+		   array_agg(q.available ORDER BY v.id, q.location_id) AS available
+	INTO level
+	FROM unnest(variant_ids, items) AS v (id, item)
+	JOIN sync.shopify_stock q ON q.connection = stock_begin.connection AND q.inventory_item_id = v.item
+	WHERE q.inventory_item_id = ANY (items);
+	PERFORM sync.stock_levels_insert(stock_begin.connection, level.variants, level.locations, level.available);
+END
+$$;
+
+-- First levels, on which both sides agree.
+CREATE FUNCTION sync.stock_levels_insert(connection text, variant_ids bigint[], locations bigint[], available integer[]) RETURNS void
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'auto' AS $$
+#variable_conflict use_column
+BEGIN
 	INSERT INTO sync.stock_level (connection, variant_id, location_id, local, base, agreed_at)
-	SELECT stock_begin.connection, v.id, s.location_id, s.available, s.available, now()
-	FROM (SELECT w.id FROM sync.variant w WHERE w.product_id = ANY (product_ids) OFFSET 0) v
-	CROSS JOIN LATERAL (SELECT i.inventory_item_id FROM sync.listing i WHERE i.variant_id = v.id AND i.connection = stock_begin.connection LIMIT 1) l
-	CROSS JOIN LATERAL (SELECT q.location_id, q.available FROM sync.shopify_stock q
-						WHERE q.connection = stock_begin.connection AND q.inventory_item_id = l.inventory_item_id OFFSET 0) s
-	ORDER BY v.id, s.location_id
-	ON CONFLICT DO NOTHING;
+	SELECT stock_levels_insert.connection, l.variant_id, l.location_id, l.available, l.available, now()
+	FROM unnest(variant_ids, locations, stock_levels_insert.available) AS l (variant_id, location_id, available);
 END
 $$;
 
 -- Levels as they were decided.  Resolving to our number makes the shop's the base: then only ours differs, and is sent.
 CREATE FUNCTION sync.stock_write(connection text, levels sync.merge_stock[]) RETURNS void
-LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'auto' AS $$
 #variable_conflict use_column
 BEGIN
 	INSERT INTO sync.stock_level AS n (connection, variant_id, location_id, erp, sellable, erp_seen_at, chosen, local, base, agreed_at)
@@ -212,10 +225,18 @@ BEGIN
 		sent = CASE WHEN excluded.base IS NULL OR excluded.base IS NOT DISTINCT FROM n.base AND excluded.agreed_at IS NULL THEN n.sent END
 	WHERE (n.erp, n.sellable, n.chosen, n.local, n.base) IS DISTINCT FROM
 		  (coalesce(excluded.erp, n.erp), coalesce(excluded.sellable, n.sellable), excluded.chosen, excluded.local, excluded.base) OR n.sent IS NOT NULL;
-	-- What the catalogue shows is what can be sold in all.
+	PERFORM sync.stock_sum(stock_write.connection, ARRAY(SELECT DISTINCT s.variant_id FROM unnest(levels) s));
+END
+$$;
+
+-- What the catalogue shows is what can be sold in all.
+CREATE FUNCTION sync.stock_sum(connection text, variant_ids bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' SET enable_seqscan = off AS $$
+#variable_conflict use_column
+BEGIN
 	UPDATE sync.variant v SET stock = t.stock
 	FROM (SELECT n.variant_id, sum(n.local) AS stock FROM sync.stock_level n
-		  WHERE n.variant_id = ANY (ARRAY(SELECT DISTINCT s.variant_id FROM unnest(levels) s)) AND n.connection = stock_write.connection
+		  WHERE n.variant_id = ANY (variant_ids) AND n.connection = stock_sum.connection
 		  GROUP BY n.variant_id) t
 	WHERE v.id = t.variant_id AND v.stock IS DISTINCT FROM t.stock;
 END

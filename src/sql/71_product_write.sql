@@ -9,17 +9,22 @@ BEGIN
 END
 $$;
 
--- Writes variants of documents, new or there already; stock, which documents do not have, only where it is given and the variant is new.  Fails with 23505 where a SKU is another product's.
-CREATE FUNCTION sync.variants_write(product_ids bigint[], skus text[], variants jsonb[]) RETURNS void
-LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+-- The functions here that only write have no plan to choose.  Under force_custom_plan each row's foreign key would be checked by a query
+-- that is planned anew, which takes longer than the row; so they say auto, whoever calls them.
+
+-- Writes variants of documents, new or there already.  Parallel arrays; ids and stocks, which documents do not have, count for variants that
+-- are new.  Fails with 23505 where a SKU is another product's.
+CREATE FUNCTION sync.variants_write(product_ids bigint[], skus text[], variants jsonb[], ids bigint[] DEFAULT NULL, stocks numeric[] DEFAULT NULL)
+RETURNS void
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'auto' AS $$
 DECLARE
 	written bigint;
 BEGIN
-	INSERT INTO sync.variant AS o (product_id, sku, barcode, gtin, mpn, price, compare_at_price, cost, currency, weight, stock, options, attributes)
-	SELECT w.product_id, w.sku, w.v ->> 'barcode', @extschema@.sync_gtin(w.v ->> 'barcode'), w.v ->> 'mpn', (w.v ->> 'price')::numeric,
-		   (w.v ->> 'compare_at_price')::numeric, (w.v ->> 'cost')::numeric, coalesce(w.v ->> 'currency', 'USD'), (w.v ->> 'weight')::numeric, (w.v ->> 'stock')::numeric,
+	INSERT INTO sync.variant AS o (id, product_id, sku, barcode, gtin, mpn, price, compare_at_price, cost, currency, weight, stock, options, attributes)
+	SELECT coalesce(w.id, nextval('sync.variant_id_seq')), w.product_id, w.sku, w.v ->> 'barcode', @extschema@.sync_gtin(w.v ->> 'barcode'), w.v ->> 'mpn', (w.v ->> 'price')::numeric,
+		   (w.v ->> 'compare_at_price')::numeric, (w.v ->> 'cost')::numeric, coalesce(w.v ->> 'currency', 'USD'), (w.v ->> 'weight')::numeric, w.stock,
 		   coalesce(w.v -> 'options', '{}'), coalesce(w.v -> 'attributes', '{}')
-	FROM unnest(product_ids, skus, variants) AS w (product_id, sku, v)
+	FROM unnest(product_ids, skus, variants, ids, stocks) AS w (product_id, sku, v, id, stock)
 	ORDER BY w.product_id, w.sku
 	ON CONFLICT (sku) DO UPDATE
 	SET barcode = excluded.barcode, gtin = CASE WHEN o.barcode IS DISTINCT FROM excluded.barcode THEN excluded.gtin ELSE o.gtin END,
@@ -35,15 +40,23 @@ BEGIN
 END
 $$;
 
--- New products with their variants, from documents.  Fails with 23505 where a handle or a SKU is another product's.
+-- New products, from documents, without their variants.  Fails with 23505 where a handle is another product's.
 CREATE FUNCTION sync.products_insert(product_ids bigint[], documents jsonb[]) RETURNS void
-LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'auto' AS $$
 BEGIN
 	INSERT INTO sync.product (id, handle, title, description, vendor, type, tags, images, status, metafields, attributes, version)
 	SELECT e.product_id, e.d ->> 'handle', e.d ->> 'title', e.d ->> 'description', e.d ->> 'vendor', e.d ->> 'type',
 		   ARRAY(SELECT jsonb_array_elements_text(coalesce(e.d -> 'tags', '[]'))), coalesce(e.d -> 'images', '[]'),
 		   coalesce(e.d ->> 'status', 'draft')::sync.product_status, coalesce(e.d -> 'metafields', '{}'), coalesce(e.d -> 'attributes', '{}'), 1
 	FROM unnest(product_ids, documents) AS e (product_id, d);
+END
+$$;
+
+-- New products with their variants, from documents.  Fails with 23505 where a handle or a SKU is another product's.
+CREATE FUNCTION sync.products_create(product_ids bigint[], documents jsonb[]) RETURNS void
+LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+	PERFORM sync.products_insert(product_ids, documents);
 	PERFORM sync.variants_write(array_agg(e.product_id), array_agg(v.key), array_agg(v.value))
 	FROM unnest(product_ids, documents) AS e (product_id, d) CROSS JOIN LATERAL jsonb_each(e.d -> 'variants') v;
 END

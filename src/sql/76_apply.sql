@@ -188,7 +188,7 @@ BEGIN
 	IF ids IS NULL THEN
 		RETURN 0;
 	END IF;
-	PERFORM sync.products_insert(product_ids, documents);
+	PERFORM sync.products_create(product_ids, documents);
 	PERFORM sync.versions_write(ids, product_ids, array_fill(1, ARRAY[cardinality(ids)]), documents);
 	RETURN cardinality(ids);
 END
