@@ -22,6 +22,7 @@ PG_FUNCTION_INFO_V1(ps_document_diff);
 PG_FUNCTION_INFO_V1(ps_document_path);
 PG_FUNCTION_INFO_V1(ps_path_label);
 PG_FUNCTION_INFO_V1(ps_path_target);
+PG_FUNCTION_INFO_V1(ps_stock_path);
 PG_FUNCTION_INFO_V1(ps_document_get);
 PG_FUNCTION_INFO_V1(ps_document_patch);
 PG_FUNCTION_INFO_V1(ps_document_patch_all);
@@ -277,6 +278,18 @@ ps_path_target(PG_FUNCTION_ARGS)
 		append_key(&out, &path, i);
 	}
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(out.data, out.len));
+}
+
+/* sync.stock_path(sku text, location_id bigint): how the stock of a variant at a location is named. */
+Datum
+ps_stock_path(PG_FUNCTION_ARGS)
+{
+	text	   *sku = PG_GETARG_TEXT_PP(0);
+	DiffPath	path = {.count = 2, .keys = {{"variants", strlen("variants")}, {VARDATA_ANY(sku), VARSIZE_ANY_EXHDR(sku)}}};
+	text	   *variant = diff_path_text(&path);
+
+	PG_RETURN_TEXT_P(cstring_to_text(psprintf("%.*s.stock[" INT64_FORMAT "]", (int) VARSIZE_ANY_EXHDR(variant), VARDATA_ANY(variant),
+											  PG_GETARG_INT64(1))));
 }
 
 /* sync.document_get(document jsonb, path text): the value there; null where there is none. */

@@ -145,37 +145,59 @@ CREATE FUNCTION sync.link_make(connection text, mirror_ids bigint[], product_ids
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
+	wanted record;
 	made bigint[];
 	made_products bigint[];
+	listings bigint[];
 BEGIN
 	-- What is gone from the shop makes way for what has come in its place.
 	DELETE FROM sync.product_listing l
 	USING sync.shopify_product m
 	WHERE l.connection = link_make.connection AND l.product_id = ANY (product_ids)
 	  AND m.connection = l.connection AND m.remote_id = l.remote_id AND m.gone_since IS NOT NULL;
-	WITH link AS (
-		INSERT INTO sync.product_listing (connection, product_id, remote_id, linked_by)
-		SELECT link_make.connection, w.product_id, m.remote_id, w.linked_by
-		FROM unnest(mirror_ids, product_ids, link_make.linked_by) AS w (mirror_id, product_id, linked_by)
-		JOIN sync.shopify_product m ON m.id = w.mirror_id
-		ORDER BY w.product_id
-		ON CONFLICT DO NOTHING
-		RETURNING product_id, remote_id)
-	SELECT array_agg(m.id ORDER BY m.id), array_agg(l.product_id ORDER BY m.id) INTO made, made_products
-	FROM link l JOIN sync.shopify_product m ON m.connection = link_make.connection AND m.remote_id = l.remote_id;
+	SELECT array_agg(w.product_id ORDER BY w.product_id) AS product_ids, array_agg(m.remote_id ORDER BY w.product_id) AS remote_ids,
+		   array_agg(w.linked_by ORDER BY w.product_id) AS linked_by
+	INTO wanted
+	FROM unnest(mirror_ids, product_ids, link_make.linked_by) AS w (mirror_id, product_id, linked_by)
+	JOIN sync.shopify_product m ON m.id = w.mirror_id;
+	SELECT array_agg(m.id ORDER BY m.id), array_agg(l.product_id ORDER BY m.id), array_agg(l.id ORDER BY m.id) INTO made, made_products, listings
+	FROM sync.link_products(link_make.connection, wanted.product_ids, wanted.remote_ids, wanted.linked_by) l
+	JOIN sync.shopify_product m ON m.connection = link_make.connection AND m.remote_id = l.remote_id;
 	IF made IS NULL THEN
 		RETURN '{}';
 	END IF;
-	INSERT INTO sync.listing (connection, product_listing_id, variant_id, remote_id, inventory_item_id)
-	SELECT link_make.connection, l.id, p.variant_id, p.remote_variant, p.inventory_item
+	PERFORM sync.link_variants(link_make.connection, array_agg(l.id ORDER BY p.variant_id), array_agg(p.variant_id ORDER BY p.variant_id),
+							   array_agg(p.remote_variant ORDER BY p.variant_id), array_agg(p.inventory_item ORDER BY p.variant_id))
 	FROM sync.link_pairs(link_make.connection, made, made_products) p
-	JOIN sync.shopify_product m ON m.id = p.mirror_id
-	JOIN sync.product_listing l ON l.connection = m.connection AND l.remote_id = m.remote_id
-	ORDER BY p.variant_id
-	ON CONFLICT DO NOTHING;
+	JOIN unnest(made, listings) AS l (mirror_id, id) ON l.mirror_id = p.mirror_id;
 	UPDATE sync.shopify_product m SET merge_due = true
 	WHERE m.id = ANY (made) AND NOT m.merge_due;
 	RETURN made;
+END
+$$;
+
+-- The writing alone, without a plan that could be a bad one: see 71_product_write.sql.  What is linked already is left out.
+CREATE FUNCTION sync.link_products(connection text, product_ids bigint[], remote_ids bigint[], linked_by text[])
+RETURNS TABLE (id bigint, product_id bigint, remote_id bigint)
+LANGUAGE plpgsql ROWS 1000 SET search_path = '' SET plan_cache_mode = 'auto' AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+	INSERT INTO sync.product_listing AS l (connection, product_id, remote_id, linked_by)
+	SELECT link_products.connection, w.product_id, w.remote_id, w.linked_by
+	FROM unnest(product_ids, remote_ids, link_products.linked_by) AS w (product_id, remote_id, linked_by)
+	ON CONFLICT DO NOTHING
+	RETURNING l.id, l.product_id, l.remote_id;
+END
+$$;
+
+CREATE FUNCTION sync.link_variants(connection text, listing_ids bigint[], variant_ids bigint[], remote_ids bigint[], items bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'auto' AS $$
+BEGIN
+	INSERT INTO sync.listing (connection, product_listing_id, variant_id, remote_id, inventory_item_id)
+	SELECT link_variants.connection, w.listing_id, w.variant_id, w.remote_id, w.item
+	FROM unnest(listing_ids, variant_ids, remote_ids, items) AS w (listing_id, variant_id, remote_id, item)
+	ON CONFLICT DO NOTHING;
 END
 $$;
 

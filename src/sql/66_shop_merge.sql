@@ -56,11 +56,6 @@ BEGIN
 	-- Choices that no merge was started for, such as those made while the extension was away, or that could not be carried out yet.
 	PERFORM sync.conflicts_due(run.connection);
 	ANALYZE sync.shopify_product (connection, merge_due);
-	-- Products whose stock changed in the shop are due like others, and the ERP's changes are compared when it was read.  All stock is compared
-	-- where more may have changed: what a location's store is.  It goes first, since it is one long job.
-	IF run.context ->> 'mode' = 'full' OR EXISTS (SELECT FROM sync.shopify_crawl c WHERE c.id = (run.context ->> 'crawl_id')::bigint AND c.mode = 'full') THEN
-		PERFORM sync.job_enqueue('shopify_stock_merge', run.id);
-	END IF;
 	size := greatest(sync.setting_value(run.connection, 'merge_batch_products')::integer, 1);
 	FOR part IN
 		SELECT min(d.id) AS from_id, max(d.id) AS to_id, count(*) AS n
@@ -71,6 +66,13 @@ BEGIN
 		PERFORM sync.job_enqueue('shopify_merge', run.id, jsonb_build_object('from', part.from_id, 'to', part.to_id));
 		due := due + part.n;
 	END LOOP;
+	-- Products whose stock changed in the shop are due like others, and the ERP's changes are compared when it was read.  All stock is compared
+	-- where more may have changed, what a location's store is, if the ERP has or had a say in any of it.
+	IF (run.context ->> 'mode' = 'full' OR EXISTS (SELECT FROM sync.shopify_crawl c WHERE c.id = (run.context ->> 'crawl_id')::bigint AND c.mode = 'full'))
+		AND (EXISTS (SELECT FROM sync.shopify_location o WHERE o.connection = run.connection AND o.store <> '')
+			 OR EXISTS (SELECT FROM sync.stock_level n WHERE n.connection = run.connection AND n.erp IS NOT NULL)) THEN
+		PERFORM sync.job_enqueue('shopify_stock_merge', run.id);
+	END IF;
 	UPDATE sync.run_phase p SET total = due, unit = 'products'
 	WHERE p.id = (SELECT max(o.id) FROM sync.run_phase o WHERE o.run_id = shopify_merge_begin.run_id AND o.ended_at IS NULL);
 	RETURN NULL;

@@ -50,9 +50,6 @@ CREATE TYPE sync.merge_stock AS (variant_id bigint, product_id bigint, location_
 	sellable numeric, erp_was numeric, fresh boolean, chosen boolean,
 	outcome text, value numeric, rule text, reason text, conflict_id bigint);
 
-CREATE FUNCTION sync.stock_path(sku text, location_id bigint) RETURNS text
-LANGUAGE sql STABLE SET search_path = '' AS $$ SELECT sync.variant_path(sku) || '.stock[' || location_id || ']' $$;
-
 -- The stock of some products (NULL: of all of a shop) that is not as it was agreed.
 CREATE FUNCTION sync.stock_differing(connection text, product_ids bigint[]) RETURNS SETOF sync.merge_stock
 LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = '' SET plan_cache_mode = 'force_custom_plan' SET jit = off AS $$

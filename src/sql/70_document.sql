@@ -13,6 +13,10 @@ CREATE FUNCTION sync.path_label(path text, with_sku boolean) RETURNS text
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ps_path_label';
 COMMENT ON FUNCTION sync.path_label(text, boolean) IS 'Where a path leads, in a few words: price, or with_sku price of CWS-1042.';
 
+CREATE FUNCTION sync.stock_path(sku text, location_id bigint) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ps_stock_path';
+COMMENT ON FUNCTION sync.stock_path(text, bigint) IS 'How the stock of a variant at a location of a shop is named: variants[CWS-1042].stock[7].';
+
 CREATE FUNCTION sync.path_target(path text) RETURNS text
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ps_path_target';
 COMMENT ON FUNCTION sync.path_target(text) IS 'The target in a feed''s profile that sets what a path leads to: product.title, variant.price, variant.options.Color, image.src.';
