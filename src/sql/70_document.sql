@@ -42,27 +42,20 @@ $$;
 
 -- The catalogue's side -----------------------------------------------------------------------------------------------------------
 
+CREATE FUNCTION sync.document_from_rows(product record, variants anyarray) RETURNS jsonb
+LANGUAGE c STABLE PARALLEL SAFE COST 20 AS 'MODULE_PATHNAME', 'ps_document_from_rows';
+COMMENT ON FUNCTION sync.document_from_rows(record, anyarray) IS
+'A product as a document, from a row of sync.product and an array of rows of sync.variant, NULL: none. NULL without a product. Errors: 42804, 42703 where a table is not as sync_install() made it.';
+
 CREATE FUNCTION sync.product_documents(product_ids bigint[], OUT product_id bigint, OUT version integer, OUT document jsonb)
 RETURNS SETOF record
 LANGUAGE plpgsql STABLE STRICT ROWS 1000 SET search_path = '' AS $$
 BEGIN
 	RETURN QUERY
-	SELECT p.id, p.version,
-		   jsonb_strip_nulls(jsonb_build_object('handle', p.handle, 'title', p.title, 'description', p.description, 'vendor', p.vendor,
-												'type', p.type, 'status', p.status))
-		   || jsonb_build_object('tags', to_jsonb(p.tags), 'images', p.images, 'metafields', p.metafields, 'attributes', p.attributes,
-								 'variants', coalesce(v.variants, '{}'))
+	SELECT p.id, p.version, sync.document_from_rows(p, v.variants)
 	FROM sync.product p
 	LEFT JOIN (
-		SELECT i.product_id,
-			   jsonb_object_agg(i.sku,
-				   jsonb_strip_nulls(jsonb_build_object('barcode', i.barcode, 'mpn', i.mpn, 'price', trim_scale(i.price),
-														'compare_at_price', trim_scale(i.compare_at_price), 'cost', trim_scale(i.cost),
-														'currency', i.currency, 'weight', trim_scale(i.weight)))
-				   || jsonb_build_object('options', i.options, 'attributes', i.attributes)) AS variants
-		FROM sync.variant i
-		WHERE i.product_id = ANY (product_ids)
-		GROUP BY i.product_id
+		SELECT i.product_id, array_agg(i) AS variants FROM sync.variant i WHERE i.product_id = ANY (product_ids) GROUP BY i.product_id
 	) v ON v.product_id = p.id
 	WHERE p.id = ANY (product_ids);
 END
