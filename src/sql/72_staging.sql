@@ -284,6 +284,7 @@ LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' 
 #variable_conflict use_column
 DECLARE
 	ids bigint[] := (SELECT array_agg(DISTINCT p.product_id) FROM unnest(products) p WHERE p.product_id IS NOT NULL);
+	found record;
 	quiet integer[];
 	locks text[];
 	taken text[] := sync.skus_present((SELECT array_agg(p.document) FROM unnest(products) p WHERE p.product_id IS NOT NULL));
@@ -326,21 +327,37 @@ BEGIN
 		ORDER BY b.product_no
 		RETURNING id, product_no),
 	field AS (
-		INSERT INTO sync.staging_field (staging_id, path, old_value, new_value, base_version)
-		SELECT e.id, d.path, d.old_value, d.new_value, d.version
-		FROM differs d JOIN entry e ON e.product_no = d.product_no
-		WHERE NOT d.refused AND NOT d.locked
-		ORDER BY e.id, d.path
-		RETURNING 1)
-	SELECT (SELECT count(*) FROM entry), (SELECT count(*) FROM field), (SELECT count(*) FROM differs d WHERE d.refused AND NOT d.locked), (SELECT count(*) FROM differs d WHERE d.locked),
-		   (SELECT array_agg(b.product_no) FROM base b WHERE b.product_no NOT IN (SELECT c.product_no FROM change c))
-	INTO updated, fields, suppressed, locked, quiet;
-
+		SELECT array_agg(o.id) AS ids, array_agg(o.path) AS paths, array_agg(o.old_value) AS old_values, array_agg(o.new_value) AS new_values,
+			   array_agg(o.version) AS versions
+		FROM (SELECT e.id, d.path, d.old_value, d.new_value, d.version
+			  FROM differs d JOIN entry e ON e.product_no = d.product_no
+			  WHERE NOT d.refused AND NOT d.locked
+			  ORDER BY e.id, d.path) o)
+	SELECT (SELECT count(*) FROM entry) AS entries, f.*, (SELECT count(*) FROM differs d WHERE d.refused AND NOT d.locked) AS refused,
+		   (SELECT count(*) FROM differs d WHERE d.locked) AS locked,
+		   (SELECT array_agg(b.product_no) FROM base b WHERE b.product_no NOT IN (SELECT c.product_no FROM change c)) AS quiet
+	INTO found FROM field f;
+	PERFORM sync.staging_fields_insert(found.ids, found.paths, found.old_values, found.new_values, found.versions);
+	updated := found.entries;
+	fields := coalesce(cardinality(found.ids), 0);
+	suppressed := found.refused;
+	locked := found.locked;
+	quiet := found.quiet;
 	unchanged := coalesce(cardinality(quiet), 0);
 	PERFORM sync.remember_links(stage_updates.connection, NULL,
 		(SELECT array_agg(p.links) FROM unnest(products) p
 		 WHERE p.product_no = ANY (quiet) AND NOT p.flags && ARRAY['split_match', 'shared_match', 'unknown_to_erp']
 		   AND p.confidence > sync.setting_value(stage_updates.connection, 'auto_approve_threshold')::double precision));
+END
+$$;
+
+-- Fields of new entries, from parallel arrays.  It only writes: see 71_product_write.sql.
+CREATE FUNCTION sync.staging_fields_insert(staging_ids bigint[], paths text[], old_values jsonb[], new_values jsonb[], base_versions integer[])
+RETURNS void
+LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'auto' AS $$
+BEGIN
+	INSERT INTO sync.staging_field (staging_id, path, old_value, new_value, base_version)
+	SELECT f.* FROM unnest(staging_ids, paths, old_values, new_values, base_versions) AS f (staging_id, path, old_value, new_value, base_version);
 END
 $$;
 

@@ -281,7 +281,7 @@ DECLARE
 	differing sync.push_field[];
 	cancelled bigint;
 	kept bigint[];
-	staged bigint;
+	found record;
 	created bigint;
 BEGIN
 	cancelled := sync.push_overtaken(push_stage.connection, push_stage.product_ids);
@@ -312,13 +312,15 @@ BEGIN
 		ORDER BY g.product_id, g.by_itself DESC
 		RETURNING id, product_id, (evidence ->> 'by_itself')::boolean AS by_itself, base_version),
 	field AS (
-		INSERT INTO sync.staging_field (staging_id, path, old_value, new_value, base_version)
-		SELECT e.id, d.path, nullif(d.shop_value, 'null'), nullif(d.local_value, 'null'), e.base_version
+		SELECT e.id, d.path, nullif(d.shop_value, 'null') AS old_value, nullif(d.local_value, 'null') AS new_value, e.base_version
 		FROM entry e JOIN unnest(differing) d ON d.product_id = e.product_id AND d.by_itself = e.by_itself
 		ORDER BY e.id, d.path)
-	SELECT count(*) INTO staged FROM entry;
+	SELECT (SELECT count(*) FROM entry) AS entries, array_agg(f.id) AS ids, array_agg(f.path) AS paths, array_agg(f.old_value) AS old_values,
+		   array_agg(f.new_value) AS new_values, array_agg(f.base_version) AS versions
+	INTO found FROM field f;
+	PERFORM sync.staging_fields_insert(found.ids, found.paths, found.old_values, found.new_values, found.versions);
 	created := sync.push_stage_creates(push_stage.run_id, push_stage.connection, push_stage.product_ids, push_stage.fields);
-	RETURN jsonb_build_object('done', cardinality(push_stage.product_ids), 'updated', staged, 'created', created, 'fields', cardinality(differing),
+	RETURN jsonb_build_object('done', cardinality(push_stage.product_ids), 'updated', found.entries, 'created', created, 'fields', cardinality(differing),
 		'overtaken', cancelled);
 END
 $$;
