@@ -351,6 +351,17 @@ BEGIN
 END
 $$;
 
+-- The fields of some entries, found along the index: statistics of decisions are old when thousands were just approved, and mislead the planner.
+CREATE FUNCTION sync.entry_fields(entry_ids bigint[]) RETURNS TABLE (staging_id bigint, path text, old_value jsonb, new_value jsonb, decision text)
+LANGUAGE plpgsql STABLE ROWS 2000 SET search_path = '' SET plan_cache_mode = 'auto' AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+	SELECT f.* FROM unnest(entry_ids) e (id)
+	CROSS JOIN LATERAL (SELECT o.staging_id, o.path, o.old_value, o.new_value, o.decision::text FROM sync.staging_field o WHERE o.staging_id = e.id OFFSET 0) f;
+END
+$$;
+
 -- Fields of new entries, from parallel arrays.  It only writes: see 71_product_write.sql.
 CREATE FUNCTION sync.staging_fields_insert(staging_ids bigint[], paths text[], old_values jsonb[], new_values jsonb[], base_versions integer[])
 RETURNS void

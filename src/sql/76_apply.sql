@@ -114,7 +114,7 @@ BEGIN
 		SELECT s.id, f.path, f.old_value, f.new_value, d.version, s.base_version, sync.document_get(d.document, f.path) AS present, d.document
 		FROM sync.staging s
 		JOIN document d ON d.product_id = s.product_id
-		JOIN sync.staging_field f ON f.staging_id = s.id AND f.decision = 'approved'
+		JOIN sync.entry_fields(entry_ids) f ON f.staging_id = s.id AND f.decision = 'approved'
 		WHERE s.id = ANY (entry_ids) AND s.kind = 'update')
 	SELECT f.id, false, format('%s changed here after this was staged (version %s, then %s); decide again',
 		string_agg(f.path, ', ' ORDER BY f.path), min(f.base_version), min(f.version))
@@ -228,7 +228,7 @@ BEGIN
 		PERFORM sync.products_write(product_ids, versions, documents, array_agg(k.product_id), array_agg(k.sku))
 		FROM (SELECT DISTINCT e.product_id, (sync.document_path(f.path))[2] AS sku
 			  FROM unnest(ids, product_ids) AS e (id, product_id)
-			  JOIN sync.staging_field f ON f.staging_id = e.id AND f.decision = 'approved' AND starts_with(f.path, 'variants[')) k;
+			  JOIN sync.entry_fields(ids) f ON f.staging_id = e.id AND f.decision = 'approved' AND starts_with(f.path, 'variants[')) k;
 		PERFORM sync.versions_write(ids, product_ids, versions, documents);
 	END IF;
 	RETURN coalesce(cardinality(ids), 0) + coalesce(cardinality(same), 0);

@@ -92,7 +92,7 @@ BEGIN
 	field AS MATERIALIZED (
 		SELECT s.id, s.connection, s.product_id, f.path, f.old_value, f.new_value, s.flags,
 			   substring(f.path FROM '^(variants\[.*\])\.stock\[[0-9]+\]$') AS stock_of, substring(f.path FROM '\]\.stock\[([0-9]+)\]$')::bigint AS location_id
-		FROM sync.staging s JOIN sync.staging_field f ON f.staging_id = s.id AND f.decision = 'approved'
+		FROM sync.staging s JOIN sync.entry_fields(entry_ids) f ON f.staging_id = s.id AND f.decision = 'approved'
 		WHERE s.id = ANY (entry_ids) AND s.kind = 'update'),
 	present AS (
 		SELECT f.*, l.id AS listing_id, l.remote_id, v.id AS variant_id, n.base, n.local, d.document, m.gone_since, v.currency, h.currency AS shop_currency,

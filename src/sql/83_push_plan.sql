@@ -115,7 +115,7 @@ DECLARE
 BEGIN
 	RETURN QUERY
 	WITH field AS MATERIALIZED (
-		SELECT s.id, s.product_id, f.path, f.new_value FROM sync.staging s JOIN sync.staging_field f ON f.staging_id = s.id AND f.decision <> 'rejected'
+		SELECT s.id, s.product_id, f.path, f.new_value FROM sync.staging s JOIN sync.entry_fields(entry_ids) f ON f.staging_id = s.id AND f.decision <> 'rejected'
 		WHERE s.id = ANY (entry_ids) AND s.kind = 'update'),
 	edit AS MATERIALIZED (
 		SELECT e.id, e.product_id, e.n, c.* FROM (
