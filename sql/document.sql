@@ -89,3 +89,27 @@ INSERT INTO sync.feed_item (id, feed_file_id, line, product_no, kind, product_ke
 	(5, :file, 6, 2, 'product', 'mug', 'M-1', '{"title": "Mug"}', '{"sku": "M-1"}', NULL);
 SELECT product_no, line, product_key, sku, title, jsonb_pretty(document) FROM sync.feed_documents(:file, 1, 9) ORDER BY 1;
 SELECT product_no FROM sync.feed_documents(:file, 2, 2);
+
+-- A product's row and its variants' as a document, whatever the user did to the tables that hold them.
+\pset null '(null)'
+INSERT INTO sync.product (id, handle, title, vendor, tags, images, status, metafields) VALUES
+	(1, 'pen', 'Pen', 'Acme', '{blue,"a \"b\""}', '[{"src": "1", "alt": null}]', 'active', '{"custom.A": {"x": [1, null]}}'), (2, NULL, 'Bare', NULL, '{}', '[]', 'draft', '{}');
+INSERT INTO sync.variant (product_id, sku, barcode, price, cost, weight, options) VALUES
+	(1, 'A"]', '0123', 12.5000, NULL, 0, '{"Color": "Red"}'), (1, 'B', NULL, 'NaN', 100, 0.0001, '{}');
+SELECT product_id, version, jsonb_pretty(document) FROM sync.product_documents('{1,2,3}') ORDER BY 1;
+SELECT sync.document_from_rows(NULL::sync.product, NULL::sync.variant[]);
+BEGIN;
+ALTER TABLE sync.variant ADD COLUMN note text DEFAULT 'mine', DROP COLUMN weight, ADD COLUMN weight numeric(14, 4) DEFAULT 5;
+SELECT sync.product_document(1) -> 'variants' -> 'B';
+-- Columns of other types, and rows of another table.
+SAVEPOINT here;
+ALTER TABLE sync.variant ALTER COLUMN mpn TYPE varchar(10);
+SELECT sync.product_document(1);
+ROLLBACK TO here;
+SELECT sync.document_from_rows(c, NULL::sync.variant[]) FROM (VALUES (1)) c;
+ROLLBACK TO here;
+SELECT sync.document_from_rows(p, ARRAY[1]) FROM sync.product p WHERE p.id = 2;
+ROLLBACK;
+
+-- How a level of stock is named.
+SELECT sync.stock_path('CWS-1042', 7), sync.stock_path('a]"b', -1), sync.stock_path('', 9223372036854775807), sync.stock_path(NULL, 1);
