@@ -122,9 +122,8 @@ BEGIN
 			PERFORM sync.push_end(ARRAY[bad.id], 'stale', format('%s: the shop no longer has %s, so %s was not set; it is read and decided again',
 				sync.push_words(bad.id), bad.expected, bad.wanted), jsonb_build_object('signal', bad.code));
 		ELSE
-			IF bad.code IN ('INVALID_LOCATION', 'INVALID_INVENTORY_ITEM') THEN
-				PERFORM sync.push_cache_wrong(bad.connection, bad.code, bad.location_id);
-			END IF;
+			-- A remembered number that proved wrong is forgotten.
+			PERFORM sync.cache_wrong(bad.connection, 'location', bad.location_id) WHERE bad.code = 'INVALID_LOCATION';
 			PERFORM sync.push_end(ARRAY[bad.id], 'failed', format('%s: Shopify refuses it: %s %s', sync.push_words(bad.id), bad.message,
 				CASE bad.code WHEN 'INVALID_LOCATION' THEN 'Stock the item at that location in Shopify, or map another store in sync.shopify_location.'
 					WHEN 'INVALID_INVENTORY_ITEM' THEN 'The variant is gone; it is read again.'
@@ -132,14 +131,6 @@ BEGIN
 					ELSE 'Correct it and approve it again.' END), jsonb_build_object('class', 'validation', 'signal', bad.code));
 		END IF;
 	END LOOP;
-END
-$$;
-
--- A remembered number that proved wrong is forgotten, where a cache knows of it.
-CREATE FUNCTION sync.push_cache_wrong(connection text, signal text, remote_id bigint) RETURNS void
-LANGUAGE plpgsql SET search_path = '' AS $$
-BEGIN
-	PERFORM sync.cache_wrong(connection, 'location', remote_id) WHERE signal = 'INVALID_LOCATION';
 END
 $$;
 

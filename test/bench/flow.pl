@@ -7,6 +7,7 @@ use strict;
 use warnings;
 use FindBin qw($RealBin);
 use lib "$RealBin/../lib";
+use ProductSync::Bench;
 use ProductSync::Feed;
 use ProductSync::Ftpd;
 use ProductSync::Xorosoft;
@@ -17,36 +18,12 @@ my $products = $ENV{PRODUCTS} || 50000;
 my $ceiling = $products <= 50000 ? 30 : 600;
 $| = 1;
 
-sub ask
-{
-	my ($sql) = @_;
-	open my $pipe, '-|', 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', 'bench', '-c', $sql or die "psql: $!";
-	my $answer = join '', <$pipe>;
-	close $pipe or die "failed: $sql\n";
-	chomp $answer;
-	return $answer;
-}
-
-# Bytes of a line of /proc/PID/FILE, summed over the lines of that name; 0 when the process is gone.
-sub proc
-{
-	my ($pid, $file, $key) = @_;
-	open my $in, '<', "/proc/$pid/$file" or return 0;
-	my $sum = 0;
-	while (my $line = <$in>) { $sum += $1 if $line =~ /^$key:\s+(\d+)/ }
-	return $sum;
-}
-
 my $zip = ProductSync::Feed::made_up(dir => $work, products => $products, catalogue => "$work/shop.sql", existing => int($products / 2));
 my $ftpd = ProductSync::Ftpd->start(dir => $work);
 my $xorosoft = ProductSync::Xorosoft->start(dir => $work, count => $products, known => 0.99);
-system('createdb', '-E', 'UTF8', '-T', 'template0', 'bench') == 0 or die "createdb failed\n";
-ask('CREATE EXTENSION product_sync');
-ask('SELECT sync_install()');
-my $secrets = ask('SHOW data_directory') . '/product_sync/secrets';
-system('mkdir', '-p', $secrets);
-ProductSync::Ftpd::write_private("$secrets/etilize", $ftpd->{password});
-ProductSync::Ftpd::write_private("$secrets/xorosoft", $xorosoft->{secret});
+make_bench();
+write_secret('etilize', $ftpd->{password});
+write_secret('xorosoft', $xorosoft->{secret});
 ask(qq(INSERT INTO sync.connection (name, kind, base_url, username, secret_ref, settings) VALUES
 	('etilize', 'etilize', '@{[ $ftpd->base_url ]}', '$ftpd->{user}', 'file:etilize', '{"settle": "100 milliseconds"}'),
 	('xorosoft', 'xorosoft', '@{[ $xorosoft->base_url ]}', '$xorosoft->{key}', 'file:xorosoft', '{"requests_per_second": "100000"}')));
@@ -55,14 +32,9 @@ $ftpd->put('CowanOfficeSupplies.zip', \$zip);
 
 my $start = time;
 my $run = ask('SELECT sync_run_etilize()');
-my %peak;
 while (ask("SELECT active FROM sync.run WHERE id = $run") eq 't')
 {
-	for my $pid (split /\n/, ask("SELECT pid FROM pg_stat_activity WHERE backend_type = 'product_sync worker'"))
-	{
-		my $now = proc($pid, 'status', 'RssAnon') + proc($pid, 'status', 'RssFile');
-		$peak{$pid} = $now if $now > ($peak{$pid} // 0);
-	}
+	sample_workers();
 	sleep 0.25;
 }
 my $state = ask("SELECT state FROM sync.run WHERE id = $run");
@@ -72,8 +44,8 @@ print map { my ($phase, $seconds, $done, $unit, $message) = split /\|/, $_, 5; s
 	split /\n/, ask("SELECT phase, round(extract(epoch FROM elapsed)::numeric, 2), done, unit, coalesce(message, last_error) FROM sync.progress WHERE run_id = $run ORDER BY phase_id");
 die "the run failed\n" if $state !~ /^(manual_review|complete|review_pending)$/;
 printf "flow: staged %s of %s products in %.1f s (at most %s s)\n", ask("SELECT count(*) FROM sync.staging WHERE run_id = $run"), $products, $staged, $ceiling;
-my ($most) = sort { $b <=> $a } values %peak, 0;
-printf "flow: %.0f MB is the most that one of %d workers held, without shared buffers (at most 400 MB at 1,000,000 products)\n", $most / 1024, scalar keys %peak;
+my ($most, $workers) = most_memory();
+printf "flow: %.0f MB is the most that one of %d workers held, without shared buffers (at most 400 MB at 1,000,000 products)\n", $most, $workers;
 my $asked = $xorosoft->effects;
 printf "flow: the ERP was asked %d times, up to %d at once\n", $asked->{requests}, $asked->{max_concurrency};
 

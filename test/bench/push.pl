@@ -10,33 +10,14 @@ use FindBin qw($RealBin);
 use lib "$RealBin/../lib";
 use JSON::PP;
 use List::Util qw(max);
-use ProductSync::Ftpd;
+use ProductSync::Bench;
 use ProductSync::Shopify;
 use Time::HiRes qw(sleep time);
 
 my $work = shift @ARGV or die "usage: push.pl FOLDER\n";
 my $stock = $ENV{PUSH_STOCK} || 10000;
 my $prices = $ENV{PUSH_PRICES} || 2000;
-my $missed = 0;
 $| = 1;
-
-sub ask
-{
-	my ($sql) = @_;
-	open my $pipe, '-|', 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', 'bench', '-c', $sql or die "psql: $!";
-	my $answer = join '', <$pipe>;
-	close $pipe or die "failed: $sql\n";
-	chomp $answer;
-	return $answer;
-}
-
-sub figure
-{
-	my ($what, $value, $unit, $most) = @_;
-	my $good = $value <= $most;
-	$missed++ unless $good;
-	printf "push: %-6s %.3f %s %s (at most %s)\n", $good ? 'ok' : 'MISSED', $value, $unit, $what, $most;
-}
 
 sub run
 {
@@ -49,15 +30,8 @@ sub run
 }
 
 my $shop = ProductSync::Shopify->start(dir => $work, products => $stock, variants => 1, throttle => JSON::PP::false());
-system('createdb', '-E', 'UTF8', '-T', 'template0', 'bench') == 0 or die "createdb failed\n";
-ask('CREATE EXTENSION product_sync');
-ask('SELECT sync_install()');
-my $secrets = ask('SHOW data_directory') . '/product_sync/secrets';
-system('mkdir', '-p', $secrets);
-chmod 0700, $secrets;
-ProductSync::Ftpd::write_private("$secrets/shop", $shop->token);
-ask(qq(INSERT INTO sync.connection (name, kind, base_url, secret_ref, settings) VALUES
-	('shop', 'shopify', '@{[ $shop->base_url ]}', 'file:shop', '{"max_change_share": "1", "push_after_changes": "false"}')));
+make_bench();
+connect_shop($shop, max_change_share => '1', push_after_changes => 'false');
 run("sync_run_shopify_down('full')");
 # The planner's and the caches' first time are not what is measured.
 run('sync_run_shopify_up()');
@@ -93,14 +67,14 @@ sub measure
 	printf "push: %s: %d items in %.1f s (approving %.1f s), %d calls, %d points, %d throttled\n", $name, $items, $seconds, $approved - $start, $calls, $points, $after->{throttled} - $before->{throttled};
 	die "not all is there: " . ask("SELECT string_agg(DISTINCT error, '; ') FROM sync.staging WHERE run_id = $run AND state <> 'applied'") . "\n"
 		if ask("SELECT count(*) FROM sync.staging WHERE run_id = $run AND state <> 'applied'") ne '0';
-	if ($allowed > 20) { figure("times the $allowed s that the bucket allows, $name", $seconds / $allowed, '', 1.05) }
+	if ($allowed > 20) { figure("push", "times the $allowed s that the bucket allows, $name", $seconds / $allowed, '', 1.05, 3) }
 	else { printf "push: %s: the bucket would allow %.1f s\n", $name, $allowed }
-	figure("THROTTLED answers, $name", $after->{throttled} - $before->{throttled}, '', $option{throttled} // 0);
-	figure("calls a changed item, $name", $calls / $items, '', $option{calls} // 0.05);
+	figure("push", "THROTTLED answers, $name", $after->{throttled} - $before->{throttled}, '', $option{throttled} // 0, 0);
+	figure("push", "calls a changed item, $name", $calls / $items, '', $option{calls} // 0.05, 3);
 }
 
 measure('cheapest plan', $stock, $prices);
 # The reading before and the mutation of each product: what takes time then is the bucket.
 measure('without bulk', $stock, $prices, bulk => 1000000);
 measure('beside another client', $stock, int($prices * 0.2), bulk => 1000000, other => 50, throttled => 1000000);
-exit($missed ? 1 : 0);
+exit(missed() ? 1 : 0);

@@ -9,45 +9,14 @@ use warnings;
 use FindBin qw($RealBin);
 use lib "$RealBin/../lib";
 use HTTP::Tiny;
-use ProductSync::Ftpd;
+use ProductSync::Bench;
 use ProductSync::Shopify;
 use Time::HiRes qw(sleep time);
 
 my $work = shift @ARGV or die "usage: shop.pl FOLDER\n";
 my $products = $ENV{SHOP_PRODUCTS} || 100000;
 my $changes = 1000;
-my $missed = 0;
-my %peak;
 $| = 1;
-
-sub ask
-{
-	my ($sql) = @_;
-	open my $pipe, '-|', 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', 'bench', '-c', $sql or die "psql: $!";
-	my $answer = join '', <$pipe>;
-	close $pipe or die "failed: $sql\n";
-	chomp $answer;
-	return $answer;
-}
-
-# Bytes of a line of /proc/PID/FILE; 0 when the process is gone.
-sub proc
-{
-	my ($pid, $file, $key) = @_;
-	open my $in, '<', "/proc/$pid/$file" or return 0;
-	my $sum = 0;
-	while (my $line = <$in>) { $sum += $1 if $line =~ /^$key:\s+(\d+)/ }
-	return $sum;
-}
-
-# A figure beside its ceiling.
-sub figure
-{
-	my ($what, $value, $unit, $most) = @_;
-	my $good = $value <= $most;
-	$missed++ unless $good;
-	printf "shop: %-6s %.1f %s %s (at most %s)\n", $good ? 'ok' : 'MISSED', $value, $unit, $what, $most;
-}
 
 # Runs a reading to its end; returns the seconds from the call on.
 sub reading
@@ -57,11 +26,7 @@ sub reading
 	my $run = ask("SELECT sync_run_shopify_down('$mode')");
 	while (ask("SELECT active FROM sync.run WHERE id = $run") eq 't')
 	{
-		for my $pid (split /\n/, ask("SELECT pid FROM pg_stat_activity WHERE backend_type = 'product_sync worker'"))
-		{
-			my $now = proc($pid, 'status', 'RssAnon') + proc($pid, 'status', 'RssFile');
-			$peak{$pid} = $now if $now > ($peak{$pid} // 0);
-		}
+		sample_workers();
 		sleep 0.1;
 	}
 	my $seconds = time - $start;
@@ -74,15 +39,8 @@ sub reading
 }
 
 my $shop = ProductSync::Shopify->start(dir => $work, products => $products, variants => 2, throttle => JSON::PP::false());
-system('createdb', '-E', 'UTF8', '-T', 'template0', 'bench') == 0 or die "createdb failed\n";
-ask('CREATE EXTENSION product_sync');
-ask('SELECT sync_install()');
-my $secrets = ask('SHOW data_directory') . '/product_sync/secrets';
-system('mkdir', '-p', $secrets);
-chmod 0700, $secrets;
-ProductSync::Ftpd::write_private("$secrets/shop", $shop->token);
-ask(qq(INSERT INTO sync.connection (name, kind, base_url, secret_ref, settings) VALUES
-	('shop', 'shopify', '@{[ $shop->base_url ]}', 'file:shop', '{"max_change_share": "1", "oscillation_window": "0"}')));
+make_bench();
+connect_shop($shop, max_change_share => '1', oscillation_window => '0');
 
 # The yardstick.
 my $bulk = $shop->graphql('mutation($query: String!) { bulkOperationRunQuery(query: $query) { bulkOperation { id } userErrors { message } } }', { query =>
@@ -103,7 +61,7 @@ printf "shop: yardstick: COPY of the same %s lines (%.0f MB) takes %.1f s, the d
 ask('DROP TABLE lines');
 unlink "$work/lines.jsonl";
 
-figure("for a full load of $products products of two variants into an empty catalogue", reading('full', 'first load'), 's', 60);
+figure('shop', "for a full load of $products products of two variants into an empty catalogue", reading('full', 'first load'), 's', 60);
 die "the catalogue has not all of them\n" if ask('SELECT count(*) FROM sync.product') != $products || ask('SELECT count(*) FROM sync.listing') != 2 * $products;
 printf "shop: %.1f s for the same once more, nothing changed\n", reading('full', 'the same once more');
 
@@ -112,7 +70,7 @@ my @remotes = split /\n/, ask("SELECT remote_id FROM sync.product_listing ORDER 
 $edits[$_]{product} = $remotes[$_] for 0 .. $#remotes;
 sleep 1;
 $shop->edit(@edits);
-figure("for a delta of $changes changes", reading('delta', 'delta'), 's', 5);
+figure('shop', "for a delta of $changes changes", reading('delta', 'delta'), 's', 5);
 die "not all changes arrived\n" if ask("SELECT count(*) FROM sync.product WHERE title LIKE 'Changed %'") != @remotes;
 
 # The catalogue stays, all that is known of the shop goes.
@@ -121,6 +79,6 @@ printf "shop: %.1f s for a first load beside a catalogue of the same products\n"
 die "not all were linked\n" if ask('SELECT count(*) FROM sync.product_listing') != $products;
 die "products were doubled\n" if ask('SELECT count(*) FROM sync.product') != $products;
 
-my ($most) = sort { $b <=> $a } values %peak, 0;
-figure('is the most that a worker held, without shared buffers', $most / 1024, 'MB', 200);
-exit($missed ? 1 : 0);
+my ($most) = most_memory();
+figure('shop', 'is the most that a worker held, without shared buffers', $most, 'MB', 200);
+exit(missed() ? 1 : 0);
