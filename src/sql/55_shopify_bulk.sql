@@ -382,7 +382,8 @@ BEGIN
 			'from', r.from_id, 'to', r.to_id))
 	FROM (SELECT min(o.owner_id) AS from_id, max(o.owner_id) AS to_id
 		  FROM (SELECT l.owner_id, (row_number() OVER (ORDER BY l.owner_id) - 1) / size AS part
-				FROM sync.shopify_bulk_line l WHERE l.crawl_id = crawl.id GROUP BY l.owner_id) o
+				-- Each has a line of its own: what belongs to none was rejected.
+				FROM sync.shopify_bulk_line l WHERE l.crawl_id = crawl.id AND l.kind = 'product') o
 		  GROUP BY o.part ORDER BY o.part) r;
 END
 $$;

@@ -41,7 +41,8 @@ BEGIN
 END
 $$;
 
--- Moves pushes to a state, each with why.  Those that end are taken out of their call's way.
+-- Moves pushes to a state, each with why.  Those that have no place in their call get one, in the order of ids; those that end are taken out of
+-- their call's way.
 CREATE FUNCTION sync.push_move(ids bigint[], to_state text, call_id bigint DEFAULT NULL, note text DEFAULT NULL, error jsonb DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' AS $$
 #variable_conflict use_column
@@ -67,9 +68,10 @@ BEGIN
 	SET state = target, error = coalesce(push_move.error, p.error),
 		attempts = p.attempts + (target = 'sent')::integer,
 		call_id = CASE WHEN target IN ('queued', 'cancelled') THEN NULL ELSE coalesce(push_move.call_id, p.call_id) END,
-		place = CASE WHEN target NOT IN ('queued', 'cancelled') THEN p.place END,
+		place = CASE WHEN target NOT IN ('queued', 'cancelled') THEN coalesce(p.place, u.no) END,
 		ended_at = CASE WHEN target IN ('synced', 'stale', 'failed', 'cancelled') THEN clock_timestamp() END
-	WHERE p.id = ANY (ids) AND p.state <> target;
+	FROM unnest(ids) WITH ORDINALITY AS u (id, no)
+	WHERE p.id = u.id AND p.state <> target;
 END
 $$;
 COMMENT ON FUNCTION sync.push_move(bigint[], text, bigint, text, jsonb) IS

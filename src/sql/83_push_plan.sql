@@ -157,7 +157,6 @@ BEGIN
 	INSERT INTO sync.push_call (connection, part, method, step, items, sending)
 	VALUES (push_call_open.connection, push_call_open.part, push_call_open.method, push_call_open.step, push_call_open.items, push_call_open.sending) RETURNING id INTO call;
 	PERFORM sync.push_move(push_ids, 'checking', call);
-	UPDATE sync.push p SET place = u.no FROM unnest(push_ids) WITH ORDINALITY AS u (id, no) WHERE p.id = u.id;
 	PERFORM sync.job_enqueue('shopify_push', NULL, jsonb_build_object('connection', push_call_open.connection, 'call', call), class => push_call_open.class);
 	RETURN call;
 END

@@ -12,7 +12,8 @@ DECLARE
 	call sync.push_call := (SELECT c FROM sync.push_call c WHERE c.id = call_id);
 	chosen record;
 BEGIN
-	SELECT c.bulk INTO kind FROM sync.push p CROSS JOIN LATERAL sync.push_cost(p.wanted) c WHERE p.call_id = call.id ORDER BY p.id LIMIT 1;
+	SELECT c.bulk INTO kind
+	FROM (SELECT o.wanted FROM sync.push o WHERE o.call_id = call.id ORDER BY o.id LIMIT 1) p CROSS JOIN LATERAL sync.push_cost(p.wanted) c;
 	chosen := sync.push_selection(ARRAY(SELECT DISTINCT k FROM sync.push p CROSS JOIN LATERAL jsonb_object_keys(p.wanted) k WHERE p.call_id = call.id), false);
 	mutation := CASE kind
 		WHEN 'variants' THEN 'mutation($id: ID!, $variants: [ProductVariantsBulkInput!]!) { productVariantsBulkUpdate(productId: $id, variants: $variants) { product { id updatedAt } productVariants { '
@@ -126,7 +127,7 @@ DECLARE
 BEGIN
 	SELECT string_agg(l.line::text, E'\n' ORDER BY l.no) AS content, array_agg(l.push_id ORDER BY l.no) AS ids INTO lines
 	FROM (SELECT o.push_id, o.line, row_number() OVER () AS no FROM sync.push_bulk_lines(call.id) o) l;
-	UPDATE sync.push p SET place = u.no FROM unnest(lines.ids) WITH ORDINALITY AS u (id, no) WHERE p.id = u.id;
+	UPDATE sync.push p SET place = u.no FROM unnest(lines.ids) WITH ORDINALITY AS u (id, no) WHERE p.id = u.id AND p.place <> u.no;
 	PERFORM sync.push_bulk_step(call.id, 'upload', jsonb_build_object('lines', sync.push_bulk_digest(call.id)));
 	SELECT string_agg(format(E'--%s\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n', boundary, p.value ->> 'name', p.value ->> 'value'), '' ORDER BY p.no) INTO parts
 	FROM jsonb_array_elements(call.request #> '{target,parameters}') WITH ORDINALITY AS p (value, no);
