@@ -111,5 +111,20 @@ ROLLBACK TO here;
 SELECT sync.document_from_rows(p, ARRAY[1]) FROM sync.product p WHERE p.id = 2;
 ROLLBACK;
 
+-- A table that changes between two calls of one function.
+CREATE FUNCTION pg_temp.title(p sync.product) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	document jsonb;
+BEGIN
+	document := sync.document_from_rows(p, NULL::sync.variant[]);
+	RETURN document ->> 'title';
+END
+$$;
+BEGIN;
+SELECT pg_temp.title(p) FROM sync.product p WHERE p.id = 2;
+ALTER TABLE sync.product ADD COLUMN first integer DEFAULT 7;
+SELECT pg_temp.title(p) FROM sync.product p WHERE p.id = 2;
+ROLLBACK;
+
 -- How a level of stock is named.
 SELECT sync.stock_path('CWS-1042', 7), sync.stock_path('a]"b', -1), sync.stock_path('', 9223372036854775807), sync.stock_path(NULL, 1);

@@ -258,5 +258,12 @@ SET ROLE sync_worker;
 SELECT pg_temp.changed(1, 'title', '"Hacked"');
 SELECT pg_temp.changed(4, 'title', '"Hacked"');
 SELECT sync.shopify_merge_begin(:run);
+
+-- Two variants that come to one SKU: a person decides about that product, the others of the range go on.
+SELECT pg_temp.seen(901, '{"handle": "clash", "title": "Clash", "status": "active", "variants": {"911": {"sku": "", "price": 1, "currency": "USD"}, "912": {"sku": "shopify-911", "price": 2, "currency": "USD"}}}');
+SELECT pg_temp.seen(902, '{"handle": "clear", "title": "Clear", "status": "active", "variants": {"921": {"sku": "CLEAR-1", "price": 1, "currency": "USD"}}}');
+SELECT pg_temp.merge();
+SELECT title, kind, state, reason FROM sync.staging WHERE title IN ('Clash', 'Clear') ORDER BY title;
+
 RESET ROLE;
 DROP EXTENSION product_sync CASCADE;

@@ -38,6 +38,7 @@ typedef struct Shape
 	int			ncolumns;
 	const char *key;			/* of a map of these: the column that is its key */
 	TupleDesc	desc;			/* NULL: no row was seen yet */
+	uint64		version;		/* of the row type: ALTER TABLE makes another one of it */
 	int			places[MAX_COLUMNS];	/* from 0 on */
 	int			key_place;
 	FmgrInfo	enum_out;
@@ -89,24 +90,27 @@ static void
 learn_shape(Shape *shape, Oid type, int32 typmod, MemoryContext context)
 {
 	MemoryContext caller = MemoryContextSwitchTo(context);
+	TupleDesc	desc = lookup_rowtype_tupdesc_copy(type, typmod);
 
-	shape->desc = lookup_rowtype_tupdesc_copy(type, typmod);
+	shape->desc = NULL;			/* until all is known */
 	for (int i = 0; i < shape->ncolumns; i++)
 	{
 		const Column *column = &shape->columns[i];
 		Oid			output;
 		bool		varlena;
 
-		shape->places[i] = find_column(shape->desc, column->name, column->type);
+		shape->places[i] = find_column(desc, column->name, column->type);
 		if (OidIsValid(column->type))
 			continue;
-		getTypeOutputInfo(TupleDescAttr(shape->desc, shape->places[i])->atttypid, &output, &varlena);
+		getTypeOutputInfo(TupleDescAttr(desc, shape->places[i])->atttypid, &output, &varlena);
 		fmgr_info_cxt(output, &shape->enum_out, context);
 	}
 	if (shape->key != NULL)
-		shape->key_place = find_column(shape->desc, shape->key, TEXTOID);
-	shape->values = palloc(sizeof(Datum) * shape->desc->natts);
-	shape->isnull = palloc(sizeof(bool) * shape->desc->natts);
+		shape->key_place = find_column(desc, shape->key, TEXTOID);
+	shape->values = palloc(sizeof(Datum) * desc->natts);
+	shape->isnull = palloc(sizeof(bool) * desc->natts);
+	shape->version = assign_record_type_identifier(type, typmod);
+	shape->desc = desc;
 	MemoryContextSwitchTo(caller);
 }
 
@@ -120,7 +124,7 @@ open_row(Shape *shape, Datum row, MemoryContext context)
 	int32		typmod = HeapTupleHeaderGetTypMod(header);
 
 	ItemPointerSetInvalid(&tuple.t_self);
-	if (shape->desc == NULL || shape->desc->tdtypeid != type || shape->desc->tdtypmod != typmod)
+	if (shape->desc == NULL || shape->version != assign_record_type_identifier(type, typmod))
 		learn_shape(shape, type, typmod, context);
 	heap_deform_tuple(&tuple, shape->desc, shape->values, shape->isnull);
 }

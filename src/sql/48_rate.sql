@@ -221,7 +221,7 @@ CREATE FUNCTION sync.points_told(connection text, job_id bigint, level numeric, 
 LANGUAGE plpgsql SET search_path = '' AS $$
 #variable_conflict use_column
 DECLARE
-	on_the_way constant interval := '0.5 seconds';
+	on_the_way constant interval := '2 seconds';
 	memory constant numeric := 10;
 	most_of_others constant numeric := 0.75;
 	most_at_once constant numeric := 0.05;

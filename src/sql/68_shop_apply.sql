@@ -280,7 +280,7 @@ BEGIN
 		BEGIN
 			PERFORM sync.shop_create_now(shop_create.run_id, shop_create.connection, fresh);
 			counts := jsonb_build_object('created', cardinality(fresh));
-		EXCEPTION WHEN unique_violation OR data_exception OR check_violation OR not_null_violation OR program_limit_exceeded THEN
+		EXCEPTION WHEN unique_violation OR cardinality_violation OR data_exception OR check_violation OR not_null_violation OR program_limit_exceeded THEN
 			-- One of them cannot be: each by itself, and that one to a person.
 			IF cardinality(fresh) = 1 THEN
 				doubtful := doubtful || fresh;

@@ -284,7 +284,7 @@ LANGUAGE plpgsql SET search_path = '' SET plan_cache_mode = 'force_custom_plan' 
 #variable_conflict use_column
 DECLARE
 	ids bigint[] := (SELECT array_agg(DISTINCT p.product_id) FROM unnest(products) p WHERE p.product_id IS NOT NULL);
-	found record;
+	staged record;
 	quiet integer[];
 	locks text[];
 	taken text[] := sync.skus_present((SELECT array_agg(p.document) FROM unnest(products) p WHERE p.product_id IS NOT NULL));
@@ -336,13 +336,13 @@ BEGIN
 	SELECT (SELECT count(*) FROM entry) AS entries, f.*, (SELECT count(*) FROM differs d WHERE d.refused AND NOT d.locked) AS refused,
 		   (SELECT count(*) FROM differs d WHERE d.locked) AS locked,
 		   (SELECT array_agg(b.product_no) FROM base b WHERE b.product_no NOT IN (SELECT c.product_no FROM change c)) AS quiet
-	INTO found FROM field f;
-	PERFORM sync.staging_fields_insert(found.ids, found.paths, found.old_values, found.new_values, found.versions);
-	updated := found.entries;
-	fields := coalesce(cardinality(found.ids), 0);
-	suppressed := found.refused;
-	locked := found.locked;
-	quiet := found.quiet;
+	INTO staged FROM field f;
+	PERFORM sync.staging_fields_insert(staged.ids, staged.paths, staged.old_values, staged.new_values, staged.versions);
+	updated := staged.entries;
+	fields := coalesce(cardinality(staged.ids), 0);
+	suppressed := staged.refused;
+	locked := staged.locked;
+	quiet := staged.quiet;
 	unchanged := coalesce(cardinality(quiet), 0);
 	PERFORM sync.remember_links(stage_updates.connection, NULL,
 		(SELECT array_agg(p.links) FROM unnest(products) p
@@ -353,7 +353,7 @@ $$;
 
 -- The fields of some entries, found along the index: statistics of decisions are old when thousands were just approved, and mislead the planner.
 CREATE FUNCTION sync.entry_fields(entry_ids bigint[]) RETURNS TABLE (staging_id bigint, path text, old_value jsonb, new_value jsonb, decision text)
-LANGUAGE plpgsql STABLE ROWS 2000 SET search_path = '' SET plan_cache_mode = 'auto' AS $$
+LANGUAGE plpgsql STABLE ROWS 2000 SET search_path = '' SET enable_seqscan = off AS $$
 #variable_conflict use_column
 BEGIN
 	RETURN QUERY

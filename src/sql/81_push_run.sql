@@ -281,7 +281,7 @@ DECLARE
 	differing sync.push_field[];
 	cancelled bigint;
 	kept bigint[];
-	found record;
+	staged record;
 	created bigint;
 BEGIN
 	cancelled := sync.push_overtaken(push_stage.connection, push_stage.product_ids);
@@ -317,10 +317,10 @@ BEGIN
 		ORDER BY e.id, d.path)
 	SELECT (SELECT count(*) FROM entry) AS entries, array_agg(f.id) AS ids, array_agg(f.path) AS paths, array_agg(f.old_value) AS old_values,
 		   array_agg(f.new_value) AS new_values, array_agg(f.base_version) AS versions
-	INTO found FROM field f;
-	PERFORM sync.staging_fields_insert(found.ids, found.paths, found.old_values, found.new_values, found.versions);
+	INTO staged FROM field f;
+	PERFORM sync.staging_fields_insert(staged.ids, staged.paths, staged.old_values, staged.new_values, staged.versions);
 	created := sync.push_stage_creates(push_stage.run_id, push_stage.connection, push_stage.product_ids, push_stage.fields);
-	RETURN jsonb_build_object('done', cardinality(push_stage.product_ids), 'updated', found.entries, 'created', created, 'fields', cardinality(differing),
+	RETURN jsonb_build_object('done', cardinality(push_stage.product_ids), 'updated', staged.entries, 'created', created, 'fields', cardinality(differing),
 		'overtaken', cancelled);
 END
 $$;

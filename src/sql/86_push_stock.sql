@@ -46,7 +46,7 @@ BEGIN
 		INTO body
 		FROM unnest(ids) WITH ORDINALITY AS u (id, no) JOIN sync.push p ON p.id = u.id CROSS JOIN LATERAL jsonb_each(p.wanted) w
 		JOIN sync.listing l ON l.connection = p.connection AND l.variant_id = p.variant_id;
-		UPDATE sync.push p SET place = u.no FROM unnest(ids) WITH ORDINALITY AS u (id, no) WHERE p.id = u.id AND p.place <> u.no;
+		UPDATE sync.push p SET place = u.no FROM unnest(ids) WITH ORDINALITY AS u (id, no) WHERE p.id = u.id AND p.place IS DISTINCT FROM u.no;
 	END IF;
 	request := sync.shopify_request(call.connection,
 		'mutation($input: InventorySetQuantitiesInput!, $key: String!) { inventorySetQuantities(input: $input) @idempotent(key: $key)'

@@ -127,7 +127,7 @@ DECLARE
 BEGIN
 	SELECT string_agg(l.line::text, E'\n' ORDER BY l.no) AS content, array_agg(l.push_id ORDER BY l.no) AS ids INTO lines
 	FROM (SELECT o.push_id, o.line, row_number() OVER () AS no FROM sync.push_bulk_lines(call.id) o) l;
-	UPDATE sync.push p SET place = u.no FROM unnest(lines.ids) WITH ORDINALITY AS u (id, no) WHERE p.id = u.id AND p.place <> u.no;
+	UPDATE sync.push p SET place = u.no FROM unnest(lines.ids) WITH ORDINALITY AS u (id, no) WHERE p.id = u.id AND p.place IS DISTINCT FROM u.no;
 	PERFORM sync.push_bulk_step(call.id, 'upload', jsonb_build_object('lines', sync.push_bulk_digest(call.id)));
 	SELECT string_agg(format(E'--%s\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n', boundary, p.value ->> 'name', p.value ->> 'value'), '' ORDER BY p.no) INTO parts
 	FROM jsonb_array_elements(call.request #> '{target,parameters}') WITH ORDINALITY AS p (value, no);
