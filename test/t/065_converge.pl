@@ -40,6 +40,7 @@ $node->xorosoft($xorosoft, requests_per_second => 1000, %quick);
 $node->value("UPDATE sync.job_kind SET backoff_base = '1 millisecond', backoff_cap = '1 millisecond'");
 my $session = ProductSync::Session->new($node->connstr('postgres'));
 my $ask = sub { return $session->ask($_[0]) };
+ProductSync::Converge::watch($ask);
 my ($location) = map { $_->{id} } grep { $_->{name} eq 'Main street' } @{ $shopify->locations };
 my $shop = ProductSync::Merchant->new(shop => $shopify);
 my $world = ProductSync::World->new(seed => $seed, sql => $ask, shop => $shop, location => $location);
@@ -104,13 +105,16 @@ my $feed_time = time;
 sub feed
 {
 	$ftpd->put($feed_name, ProductSync::Feed::by_hand($world->feed_rows), $feed_time += 100);
-	feed_again();
+	feed_again(sub { $world->hand_edits_staged($_[0]) });
 }
 
+# meanwhile: what happens between staging and approval, given the run.
 sub feed_again
 {
+	my ($meanwhile) = @_;
 	my $run = $ask->('SELECT sync_run_etilize()');
 	work('10 seconds');
+	$meanwhile->($run) if $meanwhile;
 	# What the matcher took for another variant of a product, a person tells apart.
 	$ask->("SELECT sync_reject(ARRAY(SELECT s.id FROM sync.staging s WHERE s.run_id = $run AND s.state = 'open'"
 		. " AND EXISTS (SELECT FROM sync.staging_field f WHERE f.staging_id = s.id AND f.path ~ '^variants\\[[^]]*\\]\$')), 'another product')");

@@ -23,6 +23,7 @@ my $began = time;
 my $node = ProductSync::Cluster->start_new('main', preload => 0, conf => "fsync = off");
 my $session = ProductSync::Session->new($node->connstr('postgres'));
 my $ask = sub { return $session->ask($_[0]) };
+ProductSync::Converge::watch($ask);
 my $shop = ProductSync::MemoryShop->new;
 my $location = 7;
 my $world = ProductSync::World->new(seed => $seed, sql => $ask, shop => $shop, location => $location);

@@ -1,6 +1,7 @@
 # What must hold at the end of a random test of a shop: both sides agree wherever nothing waits for a person, no edit by a person is lost,
 # running again changes nothing, and versions tell it all.
 #   ProductSync::Converge->new(sql => sub { ... }, shop => $shop, world => $world, pusher => $pusher, again => sub { ... })->check
+# ProductSync::Converge::watch(sub { ... }) comes before everything else.
 package ProductSync::Converge;
 use strict;
 use warnings;
@@ -123,7 +124,53 @@ END
 	is($uneven, '', 'and on all stock');
 }
 
-# The last edit of each person of a field: it is there, or somebody changed it later, or it was weighed in a decision.
+# Notes from the beginning what both sides are said to have agreed on, and what each merge saw of them; before anything happens.
+sub watch
+{
+	my ($sql) = @_;
+	$sql->(<<'WATCH');
+CREATE TABLE public.base_was (no bigint GENERATED ALWAYS AS IDENTITY, at timestamptz DEFAULT clock_timestamp(), product_id bigint, sku text, location_id bigint, base jsonb, base_local jsonb);
+CREATE INDEX ON public.base_was (product_id);
+CREATE TABLE public.merge_saw (at timestamptz DEFAULT clock_timestamp(), product_id bigint, local jsonb, shop jsonb);
+CREATE INDEX ON public.merge_saw (product_id);
+CREATE FUNCTION public.base_was() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+	IF TG_TABLE_NAME = 'product_listing' THEN
+		INSERT INTO public.base_was (product_id, base, base_local) VALUES (NEW.product_id, NEW.base, NEW.base_local);
+	ELSIF TG_TABLE_NAME = 'listing' THEN
+		INSERT INTO public.base_was (product_id, sku, base, base_local) SELECT v.product_id, v.sku, NEW.base, NEW.base_local FROM sync.variant v WHERE v.id = NEW.variant_id;
+	ELSE
+		INSERT INTO public.base_was (product_id, sku, location_id, base) SELECT v.product_id, v.sku, NEW.location_id, to_jsonb(NEW.base) FROM sync.variant v WHERE v.id = NEW.variant_id;
+	END IF;
+	RETURN NULL;
+END
+$$;
+CREATE FUNCTION public.merge_saw() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+	INSERT INTO public.merge_saw (product_id, local, shop)
+	SELECT l.product_id, sync.product_document(l.product_id), jsonb_set(NEW.document, '{variants}', (
+		SELECT coalesce(jsonb_object_agg(v.value ->> 'sku', v.value), '{}') FROM jsonb_each(NEW.document -> 'variants') v WHERE v.value ->> 'sku' <> ''))
+	FROM sync.product_listing l WHERE l.connection = NEW.connection AND l.remote_id = NEW.remote_id;
+	RETURN NULL;
+END
+$$;
+CREATE TRIGGER zz_base AFTER INSERT OR UPDATE OF base, base_local ON sync.product_listing FOR EACH ROW EXECUTE FUNCTION public.base_was();
+CREATE TRIGGER zz_base AFTER INSERT OR UPDATE OF base, base_local ON sync.listing FOR EACH ROW EXECUTE FUNCTION public.base_was();
+CREATE TRIGGER zz_base AFTER INSERT OR UPDATE OF base ON sync.stock_level FOR EACH ROW EXECUTE FUNCTION public.base_was();
+CREATE TRIGGER zz_saw AFTER UPDATE OF merge_due ON sync.shopify_product FOR EACH ROW WHEN (OLD.merge_due AND NOT NEW.merge_due) EXECUTE FUNCTION public.merge_saw();
+-- What both had agreed on at a moment, as who wrote it.
+CREATE FUNCTION public.base_at(who text, of_product bigint, path text, moment timestamptz) RETURNS jsonb LANGUAGE sql STABLE AS $$
+	SELECT CASE WHEN k.location_id IS NOT NULL THEN b.base WHEN k.sku IS NULL THEN coalesce(CASE who WHEN 'hand' THEN sync.document_get(b.base_local, path) END, sync.document_get(b.base, path))
+		ELSE coalesce(CASE who WHEN 'hand' THEN sync.document_get(jsonb_build_object('variants', jsonb_build_object(k.sku, b.base_local)), path) END,
+					  sync.document_get(jsonb_build_object('variants', jsonb_build_object(k.sku, b.base)), path)) END
+	FROM (SELECT substring(path FROM '^variants.([^]]*)') AS sku, substring(path FROM '\.stock.([0-9]+)')::bigint AS location_id) k
+	CROSS JOIN LATERAL (SELECT w.base, w.base_local FROM public.base_was w
+		WHERE w.product_id = of_product AND w.sku IS NOT DISTINCT FROM k.sku AND w.location_id IS NOT DISTINCT FROM k.location_id AND w.at < moment ORDER BY w.no DESC LIMIT 1) b
+$$;
+WATCH
+}
+
+# The last edit of each person of a field: it is there, or somebody changed it later, or it was decided against.
 sub loses_nothing
 {
 	my ($self) = @_;
@@ -143,28 +190,45 @@ WHERE NOT sync.value_equal(e.path, e.value, n.value)
   -- Another person changed it afterwards, seeing this value, or the ERP did.
   AND NOT EXISTS (SELECT FROM public.edit o WHERE o.product_id = e.product_id AND o.path = e.path AND o.no > e.no
 				  AND (o.who = 'erp' OR sync.value_equal(e.path, o.over, e.value) OR sync.value_equal(e.path, o.value, e.value)))
-  -- It put back what both had agreed on, after the other side had changed that, unseen: the net change is none.
-  AND NOT EXISTS (SELECT FROM public.edit o WHERE o.product_id = e.product_id AND o.path = e.path AND o.who <> e.who AND o.no < e.no AND sync.value_equal(e.path, o.over, e.value)
-				  AND NOT EXISTS (SELECT FROM public.edit q JOIN public.edit m ON m.product_id = e.product_id AND m.path = e.path AND m.who <> e.who AND m.no BETWEEN o.no AND q.no
-								  WHERE q.product_id = e.product_id AND q.path = e.path AND q.who = e.who AND q.no BETWEEN o.no AND e.no AND sync.value_equal(e.path, q.over, m.value)
-									-- What somebody set himself is no sign that he saw the same of the other.
-									AND NOT EXISTS (SELECT FROM public.edit x WHERE x.product_id = e.product_id AND x.path = e.path AND x.who = e.who
-													AND x.no > m.no AND x.no < q.no AND sync.value_equal(e.path, x.value, q.over))))
-  -- The same where it was the feed that had changed it.
-  AND NOT EXISTS (SELECT FROM sync.product_change c JOIN sync.connection k ON k.name = c.source AND k.kind = 'etilize'
-				  WHERE c.product_id = e.product_id AND c.path = e.path AND c.at < e.at AND sync.value_equal(e.path, c.old_value, e.value)
-				  AND NOT EXISTS (SELECT FROM public.edit q WHERE q.product_id = e.product_id AND q.path = e.path AND q.who = e.who AND q.no <= e.no
-								  AND q.at > c.at AND sync.value_equal(e.path, q.over, c.new_value)))
+  -- It put back what both last agreed on, and nothing that was there in between went to the other side: the net change is none.
+  AND NOT (sync.value_equal(e.path, public.base_at(e.who, e.product_id, e.path, e.at), e.value) AND EXISTS (
+	SELECT FROM (
+		-- When it was last made another value than that: by the same person, or by the feed, which changes the catalogue.
+		SELECT max(d.at) AS at FROM (
+			SELECT q.at FROM public.edit q WHERE q.product_id = e.product_id AND q.path = e.path AND q.who = e.who AND q.no < e.no AND sync.value_equal(e.path, q.over, e.value)
+			UNION ALL SELECT c.at FROM sync.product_change c JOIN sync.connection k ON k.name = c.source AND k.kind = 'etilize'
+			WHERE e.who = 'hand' AND c.product_id = e.product_id AND c.path = e.path AND c.at < e.at AND sync.value_equal(e.path, c.old_value, e.value)
+			-- Or a decision left it another value here, and made the shop's what was agreed.
+			UNION ALL SELECT g.decided_at FROM sync.decision_log g
+			WHERE e.who = 'hand' AND g.product_id = e.product_id AND g.path = e.path AND g.decided_at < e.at AND g.outcome <> 'manual'
+			  AND sync.value_equal(e.path, g.shopify_value, e.value) AND NOT sync.value_equal(e.path, g.value, e.value)) d) t
+	WHERE t.at IS NOT NULL
+	  AND NOT EXISTS (SELECT FROM sync.product_change c WHERE c.product_id = e.product_id AND c.path = e.path AND c.source = 'shop' AND c.at > t.at AND c.at < e.at)
+	  AND NOT EXISTS (SELECT FROM sync.push p JOIN sync.push_event v ON v.push_id = p.id
+					  WHERE p.product_id = e.product_id AND p.wanted ? e.path AND (v.to_state = 'synced' OR v.to_state = 'sent' AND p.part = 'edit') AND v.at > t.at AND v.at < e.at)
+	  AND NOT EXISTS (SELECT FROM public.merge_saw m CROSS JOIN LATERAL (SELECT sync.document_get(m.local, e.path) AS local, sync.document_get(m.shop, e.path) AS shop) b
+					  WHERE m.product_id = e.product_id AND m.at > t.at AND m.at < e.at AND sync.value_equal(e.path, b.local, b.shop) AND NOT sync.value_equal(e.path, b.local, e.value))))
   -- The ERP counted before but was read afterwards.
   AND NOT EXISTS (SELECT FROM public.edit o JOIN sync.variant v ON v.product_id = o.product_id JOIN sync.stock_level k ON k.variant_id = v.id AND sync.stock_path(v.sku, k.location_id) = o.path
 				  WHERE o.product_id = e.product_id AND o.path = e.path AND o.who = 'erp' AND o.value = n.value AND k.erp = k.local AND k.agreed_at > e.at)
-  -- The feed, a rollback, or a person who approved what the shop did.
+  -- The feed, a rollback, or a person who approved what the shop did, in its place.
   AND NOT EXISTS (SELECT FROM sync.product_change c
-				  WHERE c.product_id = e.product_id AND c.path = e.path AND c.at > e.at AND (c.source <> 'shop' OR c.actor <> 'product_sync') AND c.kind <> 'manual')
+				  WHERE c.product_id = e.product_id AND c.path = e.path AND c.at > e.at AND (c.source <> 'shop' OR c.actor <> 'product_sync') AND c.kind <> 'manual'
+					AND sync.value_equal(e.path, c.old_value, e.value))
+  -- It was weighed, and a person took the other one, or a threshold of docs/conflicts.md did, as it may.  What was handed to a person is not decided.
   AND NOT EXISTS (SELECT FROM sync.decision_log g WHERE g.product_id = e.product_id AND g.path = e.path AND g.decided_at > e.at
-				  AND (sync.value_equal(e.path, g.local_value, e.value) OR sync.value_equal(e.path, g.shopify_value, e.value)))
-  AND NOT EXISTS (SELECT FROM sync.conflict c WHERE c.product_id = e.product_id AND c.path = e.path AND c.state IN ('open', 'resolved', 'applied')
-				  AND (sync.value_equal(e.path, c.local_value, e.value) OR sync.value_equal(e.path, c.shopify_value, e.value)))
+				  AND (sync.value_equal(e.path, g.local_value, e.value) OR sync.value_equal(e.path, g.shopify_value, e.value)) AND NOT sync.value_equal(e.path, g.value, e.value)
+				  AND (g.rule = 'person' OR g.field = 'inventory' AND g.outcome <> 'manual'
+					   OR g.field = 'price' AND g.outcome = 'use_shopify' AND jsonb_typeof(g.local_value) = 'number' AND jsonb_typeof(g.shopify_value) = 'number'
+						  AND abs(g.local_value::numeric - g.shopify_value::numeric) * 100 < 5 * least(g.local_value::numeric, g.shopify_value::numeric)))
+  AND NOT EXISTS (SELECT FROM sync.conflict c WHERE c.product_id = e.product_id AND c.path = e.path AND c.state = 'applied' AND c.closed_at > e.at
+				  AND (sync.value_equal(e.path, c.local_value, e.value) OR sync.value_equal(e.path, c.shopify_value, e.value))
+				  AND NOT sync.value_equal(e.path, CASE c.choice WHEN 'local' THEN c.local_value WHEN 'shopify' THEN c.shopify_value ELSE c.custom_value END, e.value))
+  -- It waits for a person: then it is still there, in the shop.
+  AND NOT (e.who = 'merchant' AND public.waits(e.product_id, e.path) AND sync.value_equal(e.path, e.value, (
+	SELECT CASE WHEN e.path LIKE '%.stock[%' THEN (SELECT to_jsonb(s.available) FROM public.stock_now s WHERE s.remote_id = w.remote_id AND sync.stock_path(s.sku, s.location_id) = e.path)
+				ELSE sync.document_get(w.document, e.path) END
+	FROM public.shop_now w JOIN sync.product_listing l ON l.remote_id = w.remote_id WHERE l.product_id = e.product_id)))
 ORDER BY e.no
 END
 	is($lost, '', 'no edit by a person is lost') or diag map { /of product (\d+): (\S+) :=/ ? $self->field_story($1, $2) : () } split /\n/, $lost;

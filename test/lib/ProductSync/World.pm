@@ -286,6 +286,24 @@ sub hand_edits
 	$self->{sql}->(join "\n", @statements) if @statements;
 }
 
+# Changes by hand some of what a run of the feed waits to be approved for.
+sub hand_edits_staged
+{
+	my ($self, $run) = @_;
+	my $rows = $self->{sql}->("SELECT concat_ws(' ', s.product_id, f.path) FROM sync.staging s JOIN sync.staging_field f ON f.staging_id = s.id"
+		. " WHERE s.run_id = $run AND s.state = 'open' AND s.kind = 'update' AND f.path ~ '^(title|description|vendor|type)\$|\\.price\$' ORDER BY f.id");
+	for my $row (split /\n/, $rows)
+	{
+		next unless $self->chance(0.3);
+		my ($id, $path) = split / /, $row;
+		my $old = value_at($self->catalogue->{$id}, $path);
+		my $value = $self->value_for($path, $old);
+		$self->note_edit('hand', $id, $path, $value, $old);
+		$self->{sql}->($path =~ /^variants\[(.*)\]/ ? "UPDATE sync.variant SET price = $value WHERE sku = " . quoted($1) : "UPDATE sync.product SET $path = " . quoted($value) . " WHERE id = $id");
+		$self->count('edited while staged');
+	}
+}
+
 sub hand_creates
 {
 	my ($self) = @_;
