@@ -78,7 +78,7 @@ define_settings(void)
 	DefineCustomIntVariable("product_sync.max_workers",
 							"Most workers for a database.",
 							"They come out of max_worker_processes.",
-							&ps_max_workers, 2, 0, 64, PGC_SIGHUP, 0, NULL, NULL, NULL);
+							&ps_max_workers, 3, 0, 64, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("product_sync.secret_directory",
 							   "Folder of the secrets that connections name as file:NAME.",
 							   "Relative to the data directory; files must be readable by the server's user alone.",

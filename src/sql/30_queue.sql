@@ -224,6 +224,8 @@ BEGIN
 	IF held IS NULL THEN
 		RETURN;
 	END IF;
+	-- What a crash takes away is done again, work and its being done together; so nobody waits for the disk.
+	PERFORM set_config('synchronous_commit', 'off', true);
 	EXECUTE format('SELECT sync.%I($1)', 'work_' || kind) INTO counts USING held;
 	PERFORM sync.jobs_done(held, counts);
 END
